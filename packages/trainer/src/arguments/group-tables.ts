@@ -1,0 +1,150 @@
+/** fms-hf-tuning's ModelArguments, and what this project adds to them. */
+export const modelArgumentTable = [
+  { name: "model_name_or_path", type: "string", default: null, help: "Folder of a Hugging Face checkpoint." },
+  {
+    name: "model_config",
+    type: "string",
+    default: null,
+    help: "A config.json: train its model from scratch instead of from a checkpoint.",
+  },
+  { name: "adapter", type: "string", default: null, help: "Folder of a LoRA adapter to go on training." },
+  {
+    name: "tokenizer_name_or_path",
+    type: "string",
+    default: null,
+    help: "Folder of the tokenizer, when it is not the model's.",
+  },
+  {
+    name: "torch_dtype",
+    type: "string",
+    default: "bfloat16",
+    choices: ["float32", "bfloat16", "float16", "auto"],
+    help: "Data type the model's weights are loaded in; auto: as stored. New adapter weights are float32.",
+    aliases: ["dtype"],
+    huggingFaceDefault: "float32",
+  },
+  { name: "device", type: "string", default: "cpu", help: "Device to train on." },
+] as const;
+
+/** fms-hf-tuning's DataArguments, and what this project adds to them. */
+export const dataArgumentTable = [
+  {
+    name: "training_data_path",
+    type: "string",
+    default: null,
+    help: "File or folder of training samples: json, jsonl, parquet or arrow.",
+  },
+  { name: "validation_data_path", type: "string", default: null, help: "File or folder of samples for eval_loss." },
+  { name: "dataset_text_field", type: "string", default: null, help: "Column that holds the text of a sample." },
+  {
+    name: "dataset_conversation_field",
+    type: "string",
+    default: null,
+    help: "Column that holds the messages of a chat.",
+  },
+  {
+    name: "data_formatter_template",
+    type: "string",
+    default: null,
+    help: "Jinja template that makes the text of a sample from its columns.",
+  },
+  { name: "chat_template", type: "string", default: null, help: "Jinja chat template that replaces the tokenizer's." },
+  {
+    name: "response_template",
+    type: "string",
+    default: null,
+    help: "Text that opens the answer; only tokens after it are trained.",
+  },
+  {
+    name: "instruction_template",
+    type: "string",
+    default: null,
+    help: "Text that opens a question; with response_template, for several turns.",
+  },
+  { name: "add_special_tokens", type: "strings", default: null, help: "Further special tokens of the tokenizer." },
+  {
+    name: "long_samples",
+    type: "string",
+    default: "truncate",
+    choices: ["truncate", "drop", "error"],
+    help: "A sample longer than max_seq_length: cut, drop or refuse it; what was cut or dropped is counted.",
+  },
+  {
+    name: "empty_samples",
+    type: "string",
+    default: "drop",
+    choices: ["drop", "error"],
+    help: "A sample without tokens: drop and count it, or refuse it.",
+  },
+] as const;
+
+/** fms-hf-tuning's choice of PEFT method and PEFT's LoraConfig, with fms-hf-tuning's defaults for r, alpha and dropout. */
+export const peftArgumentTable = [
+  {
+    name: "peft_method",
+    type: "string",
+    default: "none",
+    choices: ["none", "lora"],
+    help: "none trains every weight, lora trains an adapter.",
+  },
+  { name: "r", type: "integer", default: 8, minimum: 1, help: "Rank of the adapter." },
+  {
+    name: "lora_alpha",
+    type: "number",
+    default: 32,
+    help: "The adapter's output is scaled by lora_alpha / r.",
+    huggingFaceDefault: 8,
+  },
+  {
+    name: "lora_dropout",
+    type: "number",
+    default: 0.05,
+    minimum: 0,
+    maximum: 1,
+    help: "Dropout before the adapter.",
+    huggingFaceDefault: 0,
+  },
+  {
+    name: "target_modules",
+    type: "stringOrStrings",
+    default: null,
+    help: "Modules to adapt: names, suffixes, one regular expression, or all-linear.",
+  },
+  { name: "exclude_modules", type: "stringOrStrings", default: null, help: "Modules not to adapt." },
+  {
+    name: "modules_to_save",
+    type: "strings",
+    default: null,
+    help: "Modules to train in full and save with the adapter.",
+  },
+  {
+    name: "bias",
+    type: "string",
+    default: "none",
+    choices: ["none", "all", "lora_only"],
+    help: "Which biases to train.",
+  },
+  { name: "use_rslora", type: "boolean", default: false, help: "Scale by lora_alpha / sqrt(r)." },
+  { name: "use_dora", type: "boolean", default: false, help: "Weight-decomposed LoRA." },
+  {
+    name: "init_lora_weights",
+    type: "booleanOrString",
+    default: true,
+    help: "true: A uniform (Kaiming), B zero; gaussian: A normal; false: both random.",
+  },
+  { name: "layers_to_transform", type: "integers", default: null, help: "Indices of the layers to adapt." },
+  {
+    name: "layers_pattern",
+    type: "stringOrStrings",
+    default: null,
+    help: "Name of the list of layers, when it is not a usual one.",
+  },
+  { name: "rank_pattern", type: "json", default: {}, help: "Ranks of single modules: {name or expression: r}." },
+  {
+    name: "alpha_pattern",
+    type: "json",
+    default: {},
+    help: "Alphas of single modules: {name or expression: lora_alpha}.",
+  },
+  { name: "fan_in_fan_out", type: "boolean", default: false, help: "Weights are stored as [in, out]." },
+] as const;
