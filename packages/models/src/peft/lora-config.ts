@@ -1,0 +1,237 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { parseJson } from "../json/json-document.ts";
+import { listNames } from "../messages/did-you-mean.ts";
+import { AdapterConfigError } from "./errors.ts";
+import { camelCase, checkFields, FIELD_DEFAULTS, type FieldSource, type Json } from "./lora-config-fields.ts";
+import { pythonJson, type PythonJsonValue } from "./python-json.ts";
+
+/** Name of the configuration file in an adapter directory. */
+export const ADAPTER_CONFIG_NAME = "adapter_config.json";
+
+export type LoraBias = "none" | "all" | "lora_only";
+
+/** The settings of a LoRA adapter: PEFT's fields in camelCase, all optional. */
+export interface LoraConfigOptions {
+  /** Rank. Default 8. */
+  readonly r?: number | undefined;
+  /** The adapter's product is multiplied by loraAlpha / r, with rsLoRA by loraAlpha / sqrt(r). Default 8. */
+  readonly loraAlpha?: number | undefined;
+  /** Probability of dropping an element of a module's input before A, in training. Default 0. */
+  readonly loraDropout?: number | undefined;
+  /**
+   * Modules to adapt: a list of names or name endings (`q_proj`, `self_attn.q_proj`), a Python regular expression that must match
+   * whole names, or `all-linear` for every linear layer but the output head. null: PEFT's default for the model type.
+   */
+  readonly targetModules?: string | readonly string[] | null | undefined;
+  /** Modules that are left out although they are targeted, given as targetModules. */
+  readonly excludeModules?: string | readonly string[] | null | undefined;
+  /** Further modules, by name or name ending, that are trained in full and saved with the adapter. */
+  readonly modulesToSave?: readonly string[] | null | undefined;
+  /** Parameters (not modules) to adapt. Only null or an empty list for now. */
+  readonly targetParameters?: readonly string[] | null | undefined;
+  /** Index or indices of the layers to adapt; needs targetModules as a list. */
+  readonly layersToTransform?: number | readonly number[] | null | undefined;
+  /** Name(s) of the list of layers that layersToTransform counts in, such as `layers`. */
+  readonly layersPattern?: string | readonly string[] | null | undefined;
+  /** Ranks of modules that differ from r; keys are name endings or expressions for them. */
+  readonly rankPattern?: Readonly<Record<string, number>> | undefined;
+  /** The same for loraAlpha. */
+  readonly alphaPattern?: Readonly<Record<string, number>> | undefined;
+  /** Weights of the adapted modules are stored [in, out] (GPT-2's Conv1D). Set by the module found, as PEFT does. */
+  readonly fanInFanOut?: boolean | undefined;
+  /** Which biases are trained and saved too. Default "none". */
+  readonly bias?: LoraBias | undefined;
+  /** Rank-stabilised scaling (arXiv:2312.03732). */
+  readonly useRslora?: boolean | undefined;
+  /** Weight-decomposed adaptation (arXiv:2402.09353). */
+  readonly useDora?: boolean | undefined;
+  /**
+   * true: A uniform in ±1/sqrt(in), B zero; "gaussian": A normal with deviation 1/r, B zero; false: A and B both uniform, so that the
+   * adapter changes the model from the first step.
+   */
+  readonly initLoraWeights?: boolean | string | undefined;
+  /** Default "CAUSAL_LM": this package has no other models. */
+  readonly taskType?: string | null | undefined;
+  readonly baseModelNameOrPath?: string | null | undefined;
+  readonly revision?: string | null | undefined;
+  readonly inferenceMode?: boolean | undefined;
+  readonly peftVersion?: string | null | undefined;
+}
+
+const KEYS: ReadonlyMap<string, string> = new Map([...FIELD_DEFAULTS.keys()].map((key) => [camelCase(key), key]));
+
+const CONSTRUCTOR: FieldSource = {
+  keyOf: (written) => KEYS.get(written) ?? written,
+  spell: camelCase,
+  place: () => "LoraConfig",
+};
+
+type Settings = { readonly [K in keyof LoraConfigOptions]-?: Exclude<LoraConfigOptions[K], undefined> };
+
+/**
+ * Settings of a LoRA adapter, immutable, with PEFT's names, defaults and file format.
+ * @throws AdapterConfigError for an unknown field, a value of the wrong kind, or a contradiction between fields
+ */
+export class LoraConfig implements Settings {
+  readonly peftType = "LORA";
+  readonly r: number;
+  readonly loraAlpha: number;
+  readonly loraDropout: number;
+  readonly targetModules: string | readonly string[] | null;
+  readonly excludeModules: string | readonly string[] | null;
+  readonly modulesToSave: readonly string[] | null;
+  readonly targetParameters: readonly string[] | null;
+  readonly layersToTransform: number | readonly number[] | null;
+  readonly layersPattern: string | readonly string[] | null;
+  readonly rankPattern: Readonly<Record<string, number>>;
+  readonly alphaPattern: Readonly<Record<string, number>>;
+  readonly fanInFanOut: boolean;
+  readonly bias: LoraBias;
+  readonly useRslora: boolean;
+  readonly useDora: boolean;
+  readonly initLoraWeights: boolean | string;
+  readonly taskType: string | null;
+  readonly baseModelNameOrPath: string | null;
+  readonly revision: string | null;
+  readonly inferenceMode: boolean;
+  readonly peftVersion: string | null;
+  /** What was ignored on the way in, for the user to see. */
+  readonly warnings: readonly string[];
+  /** Every field by its name in the file, including those without effect: what was read is written again. */
+  readonly #values: ReadonlyMap<string, Json>;
+
+  /** @param source where the options were read from; only messages depend on it */
+  constructor(options: LoraConfigOptions = {}, source: FieldSource = CONSTRUCTOR) {
+    const given = new Map<string, Json>();
+    for (const [name, value] of Object.entries(options)) {
+      if (value !== undefined && name !== "peftType") {
+        given.set(source.keyOf(name), value as Json);
+      }
+    }
+    const { values, warnings } = checkFields(given, source);
+    const settings = Object.fromEntries(
+      [...values].map(([key, value]) => [camelCase(key), value]),
+    ) as unknown as Settings;
+    this.r = settings.r;
+    this.loraAlpha = settings.loraAlpha;
+    this.loraDropout = settings.loraDropout;
+    this.targetModules = settings.targetModules;
+    this.excludeModules = settings.excludeModules;
+    this.modulesToSave = settings.modulesToSave;
+    this.targetParameters = settings.targetParameters;
+    this.layersToTransform = settings.layersToTransform;
+    this.layersPattern = settings.layersPattern;
+    // Python's None means "no pattern", as an empty object does.
+    this.rankPattern = settings.rankPattern ?? {};
+    this.alphaPattern = settings.alphaPattern ?? {};
+    this.fanInFanOut = settings.fanInFanOut;
+    this.bias = settings.bias;
+    this.useRslora = settings.useRslora;
+    this.useDora = settings.useDora;
+    this.initLoraWeights = settings.initLoraWeights;
+    this.taskType = settings.taskType;
+    this.baseModelNameOrPath = settings.baseModelNameOrPath;
+    this.revision = settings.revision;
+    this.inferenceMode = settings.inferenceMode;
+    this.peftVersion = settings.peftVersion;
+    this.warnings = warnings;
+    this.#values = values;
+  }
+
+  /** A copy with some settings changed. */
+  with(changes: LoraConfigOptions): LoraConfig {
+    const current = Object.fromEntries([...this.#values].map(([key, value]) => [camelCase(key), value]));
+    return new LoraConfig({ ...current, ...changes });
+  }
+
+  /**
+   * Reads the text of an adapter_config.json.
+   * @param file name for messages
+   * @throws AdapterConfigError with file and line
+   */
+  static parse(json: string, file: string = ADAPTER_CONFIG_NAME): LoraConfig {
+    const document = parseDocument(json, file);
+    const given = document.value;
+    const source: FieldSource = {
+      keyOf: (written) => written,
+      spell: (key) => key,
+      place: (key) => {
+        const line = document.lineOf([key]);
+        return line === undefined ? file : `${file}:${line}`;
+      },
+    };
+    const type = given.get("peft_type");
+    if (type !== "LORA") {
+      throw new AdapterConfigError(
+        `${source.place("peft_type")}: "peft_type" is ${type === undefined ? "missing" : JSON.stringify(type)}: ` +
+          'only adapters of type "LORA" can be used.',
+      );
+    }
+    given.delete("peft_type");
+    given.delete("runtime_config"); // PEFT ignores it in files, too
+    // task_type has no default in the file format; ours is for configurations made here.
+    if (!given.has("task_type")) {
+      given.set("task_type", null);
+    }
+    return new LoraConfig(Object.fromEntries(given), source);
+  }
+
+  /** Reads `adapter_config.json` of an adapter directory. @throws AdapterConfigError */
+  static fromPretrained(directory: string): LoraConfig {
+    const file = join(directory, ADAPTER_CONFIG_NAME);
+    let json: string;
+    try {
+      json = readFileSync(file, "utf8");
+    } catch (error) {
+      throw new AdapterConfigError(
+        `${file} cannot be read (${(error as NodeJS.ErrnoException).code}): "${directory}" must be a directory saved by PEFT or by this package.`,
+        { cause: error },
+      );
+    }
+    return LoraConfig.parse(json, file);
+  }
+
+  /** The text of adapter_config.json as PEFT writes it: every field, keys sorted, module lists sorted. */
+  toJson(): string {
+    const fields: Record<string, PythonJsonValue> = { peft_type: this.peftType };
+    for (const [key, value] of this.#values) {
+      fields[key] = key === "lora_dropout" ? { float: this.loraDropout } : value;
+    }
+    for (const key of ["target_modules", "exclude_modules"]) {
+      const value = fields[key];
+      if (Array.isArray(value)) {
+        fields[key] = [...new Set(value as string[])].sort();
+      }
+    }
+    return pythonJson(fields);
+  }
+}
+
+interface FieldDocument {
+  readonly value: Map<string, Json>;
+  lineOf(path: readonly string[]): number | undefined;
+}
+
+function parseDocument(json: string, file: string): FieldDocument {
+  let document: ReturnType<typeof parseJson>;
+  try {
+    document = parseJson(json);
+  } catch (error) {
+    throw new AdapterConfigError(`${file} is not valid JSON: ${(error as Error).message}`, {
+      cause: error,
+    });
+  }
+  const { value, duplicateKeys } = document;
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new AdapterConfigError(`${file} must hold a JSON object.`);
+  }
+  if (duplicateKeys.length > 0) {
+    throw new AdapterConfigError(`${file} has duplicate keys: ${listNames(duplicateKeys)}.`);
+  }
+  return {
+    value: new Map(Object.entries(value as Record<string, Json>)),
+    lineOf: (path) => document.lineOf(path),
+  };
+}
