@@ -1,0 +1,3 @@
+export { fixturePath, readJsonFixture, temporaryDirectory } from "./fixtures.ts";
+export { readSafetensors, type ReferenceTensor } from "./safetensors.ts";
+export { expectClose, largestDifference, relativeDifference } from "./closeness.ts";

@@ -1,0 +1,81 @@
+// Reading JavaScript arguments. Every mistake becomes an Error that names the operation and the argument.
+#pragma once
+#include <napi.h>
+
+#include <optional>
+#include <string>
+
+#include "engine/error.h"
+#include "engine/tensor.h"
+#include "engine/tensor_table.h"
+
+namespace fms_accel {
+
+// What one JavaScript environment (the main thread or a worker) holds: its handles, its result record, its error class.
+class Environment {
+ public:
+  explicit Environment(Napi::Env env) : env_(env) {}
+  static Environment& of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
+
+  TensorTable& tensors() { return tensors_; }
+
+  // Stores a result and describes it in the shared record that src/native.ts reads:
+  // [handle, dtype, device type, device index, offset, ndim, shape x 8, strides x 8].
+  double emit(Tensor tensor);
+  void describe(Handle handle);
+  void set_record(Napi::Float64Array record);
+  void set_error_class(Napi::Function error_class) { error_class_ = Napi::Persistent(error_class); }
+  Napi::Error error(const std::string& message) const;
+  // Tells V8 how many bytes tensors hold, so that it collects forgotten ones.
+  void report_memory();
+
+ private:
+  Napi::Env env_;
+  TensorTable tensors_;
+  Napi::Reference<Napi::Float64Array> record_reference_;
+  double* record_ = nullptr;
+  Napi::FunctionReference error_class_;
+  int64_t reported_bytes_ = 0;
+};
+
+class Arguments {
+ public:
+  Arguments(const Napi::CallbackInfo& info, const char* op) : info_(info), op_(op), env_(Environment::of(info.Env())) {}
+
+  const char* op() const { return op_; }
+  Napi::Env napi() const { return info_.Env(); }
+  Napi::Value value(size_t i) const { return info_[i]; }
+  Environment& environment() const { return env_; }
+
+  double number(size_t i) const;
+  int64_t integer(size_t i) const;
+  bool boolean(size_t i) const;
+  std::string string(size_t i) const;
+  DType dtype(size_t i) const;
+  Handle handle(size_t i) const;
+  const Tensor& tensor(size_t i) const { return env_.tensors().resolve(handle(i)); }
+  // null and undefined give nullptr.
+  const Tensor* optional_tensor(size_t i) const;
+  std::vector<Tensor> tensors(size_t i) const;
+  Shape shape(size_t i) const;
+  std::vector<double> numbers(size_t i) const;
+
+ private:
+  const Napi::CallbackInfo& info_;
+  const char* op_;
+  Environment& env_;
+};
+
+// Defines `exports[name]` as a function whose body gets Arguments; an Error thrown inside becomes a JavaScript TensorError.
+using OpBody = Napi::Value (*)(const Arguments&);
+void define(Napi::Env env, Napi::Object exports, const char* name, OpBody body);
+// The same for ops with one tensor as result.
+using TensorBody = Tensor (*)(const Arguments&);
+void define_tensor(Napi::Env env, Napi::Object exports, const char* name, TensorBody body);
+
+// One function for each file of native/binding.
+void register_memory(Napi::Env env, Napi::Object exports);
+void register_elementwise(Napi::Env env, Napi::Object exports);
+void register_engine(Napi::Env env, Napi::Object exports);
+
+}  // namespace fms_accel

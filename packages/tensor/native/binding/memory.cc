@@ -1,0 +1,79 @@
+// Creating, viewing, releasing tensors, and moving bytes between them and JavaScript.
+#include <cstring>
+
+#include "binding/arguments.h"
+#include "engine/allocator.h"
+#include "engine/mapped_file.h"
+
+namespace fms_accel {
+namespace {
+
+// The bytes of any ArrayBufferView.
+std::pair<const uint8_t*, size_t> bytes_of(const Arguments& a, size_t i) {
+  check(a.value(i).IsTypedArray(), a.op(), ": argument ", i, " must be a typed array");
+  const auto array = a.value(i).As<Napi::TypedArray>();
+  return {static_cast<const uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset(), array.ByteLength()};
+}
+
+}  // namespace
+
+void register_memory(Napi::Env env, Napi::Object exports) {
+  define_tensor(env, exports, "empty", [](const Arguments& a) { return empty(a.shape(0), a.dtype(1)); });
+  define_tensor(env, exports, "fromBytes", [](const Arguments& a) {
+    Tensor tensor = empty(a.shape(1), a.dtype(2));
+    const auto [data, size] = bytes_of(a, 0);
+    check(size == tensor.storage->bytes, a.op(), ": shape ", shape_of(tensor), " of ", name_of(tensor.dtype), " needs ",
+          tensor.storage->bytes, " bytes, found ", size);
+    if (size > 0) memcpy(tensor.raw(), data, size);
+    return tensor;
+  });
+  define_tensor(env, exports, "asStrided", [](const Arguments& a) {
+    return as_strided(a.tensor(0), a.shape(1), a.shape(2), a.integer(3));
+  });
+  define_tensor(env, exports, "alias", [](const Arguments& a) { return Tensor(a.tensor(0)); });
+  define_tensor(env, exports, "contiguous", [](const Arguments& a) { return contiguous(a.tensor(0)); });
+  define_tensor(env, exports, "mapFile",
+                [](const Arguments& a) { return map_file(a.string(0)); });
+  define_tensor(env, exports, "viewBytes", [](const Arguments& a) {
+    return view_bytes(a.tensor(0), a.integer(1), a.shape(2), a.dtype(3));
+  });
+  define(env, exports, "release", [](const Arguments& a) {
+    a.environment().tensors().release(a.handle(0));
+    a.environment().report_memory();
+    return a.napi().Undefined();
+  });
+  define(env, exports, "describe", [](const Arguments& a) {
+    a.environment().describe(a.handle(0));
+    return a.napi().Undefined();
+  });
+  define(env, exports, "isExclusive", [](const Arguments& a) -> Napi::Value {
+    const Tensor& tensor = a.tensor(0);
+    return Napi::Boolean::New(a.napi(), tensor.storage.use_count() == 1 && !tensor.storage->read_only);
+  });
+  define(env, exports, "readBytes", [](const Arguments& a) -> Napi::Value {
+    const Tensor source = contiguous(a.tensor(0));
+    const size_t size = static_cast<size_t>(source.numel()) * item_size(source.dtype);
+    auto buffer = Napi::ArrayBuffer::New(a.napi(), size);
+    if (size > 0) memcpy(buffer.Data(), source.raw(), size);
+    return buffer;
+  });
+  define(env, exports, "memoryStatistics", [](const Arguments& a) -> Napi::Value {
+    const MemoryStatistics statistics = host_memory_statistics();
+    auto result = Napi::Object::New(a.napi());
+    result.Set("liveBytes", static_cast<double>(statistics.live_bytes));
+    result.Set("peakBytes", static_cast<double>(statistics.peak_bytes));
+    result.Set("cachedBytes", static_cast<double>(statistics.cached_bytes));
+    result.Set("liveTensors", static_cast<double>(a.environment().tensors().live()));
+    return result;
+  });
+  define(env, exports, "resetPeakMemory", [](const Arguments& a) {
+    reset_peak_host_memory();
+    return a.napi().Undefined();
+  });
+  define(env, exports, "releaseCachedMemory", [](const Arguments& a) {
+    release_cached_host_memory();
+    return a.napi().Undefined();
+  });
+}
+
+}  // namespace fms_accel

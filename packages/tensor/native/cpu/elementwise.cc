@@ -1,0 +1,236 @@
+// Elementwise kernels: load a run of each operand, compute, store (cpu/elements.h).
+#include <cmath>
+
+#include "cpu/elements.h"
+#include "cpu/kernel_sources.h"
+#include "cpu/vector_math.h"
+#include "engine/thread_pool.h"
+
+namespace fms_accel::FMS_ACCEL_ISA {
+namespace {
+
+// Elements of one parallel item: large enough to hide the hand-out, small enough for 64 threads on a row of activations.
+constexpr int64_t kItem = 16 * kRun;
+
+template <class Body>
+void for_each_run(int64_t numel, const Body& body) {
+  parallel_for((numel + kItem - 1) / kItem, [&](int64_t item, int) {
+    const int64_t item_end = numel < (item + 1) * kItem ? numel : (item + 1) * kItem;
+    for (int64_t begin = item * kItem; begin < item_end; begin += kRun) {
+      body(begin, item_end < begin + kRun ? item_end : begin + kRun);
+    }
+  });
+}
+
+template <class Compute>
+void map(const Loop& loop, const Operand& out, const Operand& x, auto function) {
+  for_each_run(loop.numel, [&](int64_t begin, int64_t end) {
+    alignas(64) Compute buffer[kRun], result[kRun];
+    const Compute* values = load_run<Compute>(loop, x, begin, end, buffer);
+    for (int64_t i = 0; i < end - begin; ++i) result[i] = function(values[i]);
+    store_run<Compute>(loop, out, begin, end, result);
+  });
+}
+
+template <class Compute>
+void zip(const Loop& loop, const Operand& out, const Operand& x, const Operand& y, auto function) {
+  for_each_run(loop.numel, [&](int64_t begin, int64_t end) {
+    alignas(64) Compute buffer_x[kRun], buffer_y[kRun], result[kRun];
+    const Compute* a = load_run<Compute>(loop, x, begin, end, buffer_x);
+    const Compute* b = load_run<Compute>(loop, y, begin, end, buffer_y);
+    for (int64_t i = 0; i < end - begin; ++i) result[i] = function(a[i], b[i]);
+    store_run<Compute>(loop, out, begin, end, result);
+  });
+}
+
+constexpr float kSqrtHalf = 0.70710678f;
+constexpr float kTwoOverSqrtPi = 1.12837917f;
+// gelu by tanh: 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) (Hendrycks and Gimpel, 2016)
+constexpr float kGeluScale = 0.79788456f, kGeluCubic = 0.044715f;
+
+}  // namespace
+
+void unary(UnaryOp op, float a, float b, const Loop& loop, const Operand& out, const Operand& x) {
+  if (!is_floating(x.dtype) && !is_floating(out.dtype)) {
+    using Int = int64_t;
+    switch (op) {
+      case UnaryOp::kNegate:
+        return map<Int>(loop, out, x, [](Int v) { return static_cast<Int>(-static_cast<uint64_t>(v)); });
+      case UnaryOp::kAbsolute:
+        return map<Int>(loop, out, x, [](Int v) { return v < 0 ? static_cast<Int>(-static_cast<uint64_t>(v)) : v; });
+      case UnaryOp::kSquare:
+        return map<Int>(loop, out, x, [](Int v) { return static_cast<Int>(static_cast<uint64_t>(v) * static_cast<uint64_t>(v)); });
+      case UnaryOp::kLogicalNot:
+        return map<Int>(loop, out, x, [](Int v) { return static_cast<Int>(v == 0); });
+      case UnaryOp::kAffine: {
+        const auto scale = static_cast<uint64_t>(static_cast<Int>(a)), shift = static_cast<uint64_t>(static_cast<Int>(b));
+        return map<Int>(loop, out, x, [=](Int v) { return static_cast<Int>(static_cast<uint64_t>(v) * scale + shift); });
+      }
+      case UnaryOp::kClamp:
+        return map<Int>(loop, out, x, [=](Int v) {
+          const float f = static_cast<float>(v);
+          return f < a ? static_cast<Int>(a) : f > b ? static_cast<Int>(b) : v;
+        });
+      default:
+        return map<Int>(loop, out, x, [](Int v) { return v; });
+    }
+  }
+  switch (op) {
+    case UnaryOp::kCopy:
+      return map<float>(loop, out, x, [](float v) { return v; });
+    case UnaryOp::kNegate:
+      return map<float>(loop, out, x, [](float v) { return -v; });
+    case UnaryOp::kAbsolute:
+      return map<float>(loop, out, x, [](float v) { return __builtin_fabsf(v); });
+    case UnaryOp::kExp:
+      return map<float>(loop, out, x, [](float v) { return exp_of(v); });
+    case UnaryOp::kLog:
+      return map<float>(loop, out, x, [](float v) { return __builtin_logf(v); });
+    case UnaryOp::kSqrt:
+      return map<float>(loop, out, x, [](float v) { return __builtin_sqrtf(v); });
+    case UnaryOp::kRsqrt:
+      return map<float>(loop, out, x, [](float v) { return 1.0f / __builtin_sqrtf(v); });
+    case UnaryOp::kSquare:
+      return map<float>(loop, out, x, [](float v) { return v * v; });
+    case UnaryOp::kReciprocal:
+      return map<float>(loop, out, x, [](float v) { return 1.0f / v; });
+    case UnaryOp::kSin:
+      return map<float>(loop, out, x, [](float v) { return __builtin_sinf(v); });
+    case UnaryOp::kCos:
+      return map<float>(loop, out, x, [](float v) { return __builtin_cosf(v); });
+    case UnaryOp::kSigmoid:
+      return map<float>(loop, out, x, [](float v) { return sigmoid_of(v); });
+    case UnaryOp::kTanh:
+      return map<float>(loop, out, x, [](float v) { return __builtin_tanhf(v); });
+    case UnaryOp::kSilu:
+      return map<float>(loop, out, x, [](float v) { return v * sigmoid_of(v); });
+    case UnaryOp::kRelu:
+      return map<float>(loop, out, x, [](float v) { return v < 0.0f ? 0.0f : v; });
+    case UnaryOp::kGelu:
+      return map<float>(loop, out, x, [](float v) { return 0.5f * v * (1.0f + __builtin_erff(v * kSqrtHalf)); });
+    case UnaryOp::kGeluTanh:
+      return map<float>(loop, out, x, [](float v) {
+        return 0.5f * v * (1.0f + __builtin_tanhf(kGeluScale * (v + kGeluCubic * v * v * v)));
+      });
+    case UnaryOp::kErf:
+      return map<float>(loop, out, x, [](float v) { return __builtin_erff(v); });
+    case UnaryOp::kLogicalNot:
+      return map<float>(loop, out, x, [](float v) { return v == 0.0f ? 1.0f : 0.0f; });
+    case UnaryOp::kAffine:
+      return map<float>(loop, out, x, [=](float v) { return a * v + b; });
+    case UnaryOp::kPower:
+      return map<float>(loop, out, x, [=](float v) { return __builtin_powf(v, a); });
+    case UnaryOp::kClamp:
+      return map<float>(loop, out, x, [=](float v) { return v < a ? a : v > b ? b : v; });
+  }
+}
+
+void binary(BinaryOp op, const Loop& loop, const Operand& out, const Operand& x, const Operand& y) {
+  if (!is_floating(x.dtype) && !is_floating(y.dtype) && !is_floating(out.dtype)) {
+    using Int = int64_t;
+    using Bits = uint64_t;  // wraps where int64 would be undefined
+    switch (op) {
+      case BinaryOp::kAdd:
+        return zip<Int>(loop, out, x, y, [](Int a, Int b) { return static_cast<Int>(static_cast<Bits>(a) + static_cast<Bits>(b)); });
+      case BinaryOp::kSubtract:
+        return zip<Int>(loop, out, x, y, [](Int a, Int b) { return static_cast<Int>(static_cast<Bits>(a) - static_cast<Bits>(b)); });
+      case BinaryOp::kMultiply:
+        return zip<Int>(loop, out, x, y, [](Int a, Int b) { return static_cast<Int>(static_cast<Bits>(a) * static_cast<Bits>(b)); });
+      case BinaryOp::kMaximum:
+        return zip<Int>(loop, out, x, y, [](Int a, Int b) { return a > b ? a : b; });
+      case BinaryOp::kMinimum:
+        return zip<Int>(loop, out, x, y, [](Int a, Int b) { return a < b ? a : b; });
+      case BinaryOp::kEqual:
+        return zip<Int>(loop, out, x, y, [](Int a, Int b) { return static_cast<Int>(a == b); });
+      case BinaryOp::kNotEqual:
+        return zip<Int>(loop, out, x, y, [](Int a, Int b) { return static_cast<Int>(a != b); });
+      case BinaryOp::kLess:
+        return zip<Int>(loop, out, x, y, [](Int a, Int b) { return static_cast<Int>(a < b); });
+      case BinaryOp::kLessEqual:
+        return zip<Int>(loop, out, x, y, [](Int a, Int b) { return static_cast<Int>(a <= b); });
+      case BinaryOp::kGreater:
+        return zip<Int>(loop, out, x, y, [](Int a, Int b) { return static_cast<Int>(a > b); });
+      case BinaryOp::kGreaterEqual:
+        return zip<Int>(loop, out, x, y, [](Int a, Int b) { return static_cast<Int>(a >= b); });
+      case BinaryOp::kLogicalAnd:
+        return zip<Int>(loop, out, x, y, [](Int a, Int b) { return static_cast<Int>(a && b); });
+      case BinaryOp::kLogicalOr:
+        return zip<Int>(loop, out, x, y, [](Int a, Int b) { return static_cast<Int>(a || b); });
+      default:
+        break;
+    }
+  }
+  switch (op) {
+    case BinaryOp::kAdd:
+      return zip<float>(loop, out, x, y, [](float a, float b) { return a + b; });
+    case BinaryOp::kSubtract:
+      return zip<float>(loop, out, x, y, [](float a, float b) { return a - b; });
+    case BinaryOp::kMultiply:
+      return zip<float>(loop, out, x, y, [](float a, float b) { return a * b; });
+    case BinaryOp::kDivide:
+      return zip<float>(loop, out, x, y, [](float a, float b) { return a / b; });
+    case BinaryOp::kMaximum:  // NaN in either operand wins
+      return zip<float>(loop, out, x, y, [](float a, float b) { return a > b || !(a == a) ? a : b; });
+    case BinaryOp::kMinimum:
+      return zip<float>(loop, out, x, y, [](float a, float b) { return a < b || !(a == a) ? a : b; });
+    case BinaryOp::kEqual:
+      return zip<float>(loop, out, x, y, [](float a, float b) { return a == b ? 1.0f : 0.0f; });
+    case BinaryOp::kNotEqual:
+      return zip<float>(loop, out, x, y, [](float a, float b) { return a != b ? 1.0f : 0.0f; });
+    case BinaryOp::kLess:
+      return zip<float>(loop, out, x, y, [](float a, float b) { return a < b ? 1.0f : 0.0f; });
+    case BinaryOp::kLessEqual:
+      return zip<float>(loop, out, x, y, [](float a, float b) { return a <= b ? 1.0f : 0.0f; });
+    case BinaryOp::kGreater:
+      return zip<float>(loop, out, x, y, [](float a, float b) { return a > b ? 1.0f : 0.0f; });
+    case BinaryOp::kGreaterEqual:
+      return zip<float>(loop, out, x, y, [](float a, float b) { return a >= b ? 1.0f : 0.0f; });
+    case BinaryOp::kLogicalAnd:
+      return zip<float>(loop, out, x, y, [](float a, float b) { return a != 0.0f && b != 0.0f ? 1.0f : 0.0f; });
+    case BinaryOp::kLogicalOr:
+      return zip<float>(loop, out, x, y, [](float a, float b) { return a != 0.0f || b != 0.0f ? 1.0f : 0.0f; });
+    case BinaryOp::kSigmoidGradient:
+      return zip<float>(loop, out, x, y, [](float s, float g) { return g * s * (1.0f - s); });
+    case BinaryOp::kTanhGradient:
+      return zip<float>(loop, out, x, y, [](float t, float g) { return g * (1.0f - t * t); });
+    case BinaryOp::kSiluGradient:
+      return zip<float>(loop, out, x, y, [](float v, float g) {
+        const float s = sigmoid_of(v);
+        return g * s * (1.0f + v * (1.0f - s));
+      });
+    case BinaryOp::kReluGradient:
+      return zip<float>(loop, out, x, y, [](float v, float g) { return v > 0.0f ? g : 0.0f; });
+    case BinaryOp::kGeluGradient:
+      return zip<float>(loop, out, x, y, [](float v, float g) {
+        const float density = 0.5f * kSqrtHalf * kTwoOverSqrtPi * exp_of(-0.5f * v * v);
+        return g * (0.5f * (1.0f + __builtin_erff(v * kSqrtHalf)) + v * density);
+      });
+    case BinaryOp::kGeluTanhGradient:
+      return zip<float>(loop, out, x, y, [](float v, float g) {
+        const float t = __builtin_tanhf(kGeluScale * (v + kGeluCubic * v * v * v));
+        const float slope = kGeluScale * (1.0f + 3.0f * kGeluCubic * v * v);
+        return g * (0.5f * (1.0f + t) + 0.5f * v * (1.0f - t * t) * slope);
+      });
+  }
+}
+
+void where(const Loop& loop, const Operand& out, const Operand& condition, const Operand& x, const Operand& y) {
+  const auto select = [&](auto zero) {
+    using Compute = decltype(zero);
+    for_each_run(loop.numel, [&](int64_t begin, int64_t end) {
+      alignas(64) Compute buffer_c[kRun], buffer_x[kRun], buffer_y[kRun], result[kRun];
+      const Compute* c = load_run<Compute>(loop, condition, begin, end, buffer_c);
+      const Compute* a = load_run<Compute>(loop, x, begin, end, buffer_x);
+      const Compute* b = load_run<Compute>(loop, y, begin, end, buffer_y);
+      for (int64_t i = 0; i < end - begin; ++i) result[i] = c[i] != zero ? a[i] : b[i];
+      store_run<Compute>(loop, out, begin, end, result);
+    });
+  };
+  if (is_floating(out.dtype)) {
+    select(0.0f);
+  } else {
+    select(int64_t{0});
+  }
+}
+
+}  // namespace fms_accel::FMS_ACCEL_ISA

@@ -1,0 +1,12 @@
+// What the kernel sources of one instruction set define; cpu/table.cc gathers it into a Kernels table.
+#pragma once
+#include "cpu/kernels.h"
+
+namespace fms_accel::FMS_ACCEL_ISA {
+
+// elementwise.cc
+void unary(UnaryOp op, float a, float b, const Loop&, const Operand& out, const Operand& x);
+void binary(BinaryOp op, const Loop&, const Operand& out, const Operand& x, const Operand& y);
+void where(const Loop&, const Operand& out, const Operand& condition, const Operand& x, const Operand& y);
+
+}  // namespace fms_accel::FMS_ACCEL_ISA

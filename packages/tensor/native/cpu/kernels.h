@@ -1,0 +1,91 @@
+// The table of kernels of one backend. Launchers (native/ops) check shapes, dtypes and devices and then call through this
+// table; kernels know raw pointers, strides in elements and nothing of tensors. The CPU has one table for each instruction set
+// (cpu/isa.h); another device brings a table of its own.
+//
+// Every kernel parallelises itself over items whose bounds depend on shapes only, so results do not depend on the number of threads.
+#pragma once
+#include <cstdint>
+
+#include "engine/dtype.h"
+
+namespace fms_accel {
+
+struct GemmArguments;       // cpu/gemm.h
+struct AttentionArguments;  // cpu/attention.h
+
+constexpr int kMaxLoopDims = 8;
+
+// An n-dimensional iteration, outermost dimension first. Launchers merge dimensions, so `ndim` is as small as strides allow.
+struct Loop {
+  int ndim = 0;
+  int64_t shape[kMaxLoopDims] = {};
+  int64_t numel = 0;
+};
+
+// One operand of a Loop; a stride of 0 repeats the element (broadcasting).
+struct Operand {
+  void* data = nullptr;
+  DType dtype = DType::kFloat32;
+  int64_t strides[kMaxLoopDims] = {};
+};
+
+// The numbers of these enumerations are shared with src/ops/elementwise.ts.
+enum class UnaryOp : int32_t {
+  kCopy,  // also the cast
+  kNegate,
+  kAbsolute,
+  kExp,
+  kLog,
+  kSqrt,
+  kRsqrt,
+  kSquare,
+  kReciprocal,
+  kSin,
+  kCos,
+  kSigmoid,
+  kTanh,
+  kSilu,
+  kRelu,
+  kGelu,
+  kGeluTanh,
+  kErf,
+  kLogicalNot,
+  kAffine,   // a * x + b
+  kPower,    // x ^ a
+  kClamp,    // min(max(x, a), b)
+};
+
+enum class BinaryOp : int32_t {
+  kAdd,
+  kSubtract,
+  kMultiply,
+  kDivide,
+  kMaximum,
+  kMinimum,
+  kEqual,
+  kNotEqual,
+  kLess,
+  kLessEqual,
+  kGreater,
+  kGreaterEqual,
+  kLogicalAnd,
+  kLogicalOr,
+  // Gradients whose value needs two operands (x or y, and the incoming gradient g): one pass in place of several.
+  kSigmoidGradient,   // y, g: g * y * (1 - y)
+  kTanhGradient,      // y, g: g * (1 - y * y)
+  kSiluGradient,      // x, g
+  kReluGradient,      // x, g
+  kGeluGradient,      // x, g
+  kGeluTanhGradient,  // x, g
+};
+
+enum class ReduceOp : int32_t { kSum, kMean, kMaximum, kMinimum };
+
+struct Kernels {
+  // out = op(x). Floating operands are computed in float32, integers in int64; the result is converted to out's dtype.
+  void (*unary)(UnaryOp op, float a, float b, const Loop&, const Operand& out, const Operand& x);
+  void (*binary)(BinaryOp op, const Loop&, const Operand& out, const Operand& x, const Operand& y);
+  void (*where)(const Loop&, const Operand& out, const Operand& condition, const Operand& x, const Operand& y);
+};
+
+}  // namespace fms_accel

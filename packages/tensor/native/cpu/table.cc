@@ -1,0 +1,12 @@
+#include "cpu/kernel_sources.h"
+
+namespace fms_accel::FMS_ACCEL_ISA {
+
+extern const Kernels kKernels;
+const Kernels kKernels = {
+    .unary = unary,
+    .binary = binary,
+    .where = where,
+};
+
+}  // namespace fms_accel::FMS_ACCEL_ISA

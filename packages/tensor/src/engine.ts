@@ -1,0 +1,47 @@
+import { readFileSync } from "node:fs";
+import { type MemoryStatistics, native } from "./native.ts";
+
+export type { MemoryStatistics };
+
+export interface EngineInfo {
+  /** Version of the package. */
+  version: string;
+  /** Version of the C ABI that plugin addons see (include/fms_accel/tensor_abi.h). */
+  abiVersion: string;
+  /** The instruction set in use, and those that this machine can use (`FMS_ACCEL_ISA`), best first. */
+  isa: string;
+  availableIsas: string[];
+  /** Threads in use (`FMS_ACCEL_NUM_THREADS`). */
+  threads: number;
+  compiler: string;
+  buildType: string;
+}
+
+export function engineInfo(): EngineInfo {
+  const manifest = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string };
+  return { version: manifest.version, ...native.engineInfo() };
+}
+
+/** Sets the number of threads (1 to 1024). Results never depend on it. */
+export function setNumThreads(threads: number): void {
+  native.setNumThreads(threads);
+}
+
+/** The engine as a type-tagged N-API External: what a plugin addon's `attach` takes. */
+export function engineExternal(): object {
+  return native.engineExternal();
+}
+
+export function memoryStats(): MemoryStatistics {
+  return native.memoryStatistics();
+}
+
+/** Starts `peakBytes` again from what is live now. */
+export function resetPeakMemory(): void {
+  native.resetPeakMemory();
+}
+
+/** Gives free blocks that were kept for reuse back to the system. */
+export function releaseCachedMemory(): void {
+  native.releaseCachedMemory();
+}

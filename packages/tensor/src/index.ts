@@ -1,0 +1,93 @@
+// ---- Tensors -------------------------------------------------------------------------------------------------------------------
+export { Tensor, type TypedArray } from "./tensor.ts";
+export {
+  arange,
+  empty,
+  fromBytes,
+  full,
+  type NestedNumbers,
+  ones,
+  tensor,
+  type TensorOptions,
+  zeros,
+} from "./create.ts";
+export { type Device, type DType, isFloating, itemSize } from "./dtype.ts";
+export { TensorError } from "./errors.ts";
+export { MappedFile, openMappedFile } from "./mapped-file.ts";
+
+// ---- Memory and engine ---------------------------------------------------------------------------------------------------------
+export { keep, scope } from "./scope.ts";
+export {
+  engineExternal,
+  engineInfo,
+  type EngineInfo,
+  memoryStats,
+  type MemoryStatistics,
+  releaseCachedMemory,
+  resetPeakMemory,
+  setNumThreads,
+} from "./engine.ts";
+
+// ---- Gradients -----------------------------------------------------------------------------------------------------------------
+export { checkpoint } from "./autograd/checkpoint.ts";
+export { isGradEnabled, noGrad } from "./autograd/grad-mode.ts";
+export { recordOperation } from "./autograd/tape.ts";
+
+// ---- Random numbers ------------------------------------------------------------------------------------------------------------
+export { defaultGenerator, Generator, type GeneratorState, manualSeed } from "./random.ts";
+
+// ---- Elementwise ---------------------------------------------------------------------------------------------------------------
+export {
+  abs,
+  add,
+  cast,
+  clamp,
+  cos,
+  div,
+  eq,
+  erf,
+  exp,
+  ge,
+  gelu,
+  gt,
+  le,
+  log,
+  logicalAnd,
+  logicalNot,
+  logicalOr,
+  lt,
+  maximum,
+  minimum,
+  mul,
+  ne,
+  neg,
+  pow,
+  reciprocal,
+  relu,
+  rsqrt,
+  sigmoid,
+  silu,
+  sin,
+  sqrt,
+  square,
+  sub,
+  tanh,
+  where,
+} from "./ops/elementwise.ts";
+
+// ---- Shape ---------------------------------------------------------------------------------------------------------------------
+export {
+  cat,
+  contiguous,
+  expand,
+  permute,
+  repeatInterleave,
+  reshape,
+  select,
+  slice,
+  split,
+  squeeze,
+  stack,
+  transpose,
+  unsqueeze,
+} from "./ops/shape.ts";

@@ -1,0 +1,91 @@
+/**
+ * The native addon, typed by hand: the only file that knows its functions. Tensors cross as handles. A function that makes
+ * a tensor returns its handle and describes it in `record` (see `Environment::emit` in native/binding/arguments.h).
+ */
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+import { TensorError } from "./errors.ts";
+
+export type Handle = number;
+
+export interface MemoryStatistics {
+  /** Bytes that tensors hold now. */
+  liveBytes: number;
+  /** The largest `liveBytes` since `resetPeakMemory`. */
+  peakBytes: number;
+  /** Free bytes that are kept for reuse. */
+  cachedBytes: number;
+  /** Tensor handles that JavaScript holds. */
+  liveTensors: number;
+}
+
+export interface NativeEngine {
+  // engine.cc
+  initialise(record: Float64Array, errorClass: typeof TensorError): void;
+  engineInfo(): {
+    abiVersion: string;
+    isa: string;
+    availableIsas: string[];
+    threads: number;
+    compiler: string;
+    buildType: string;
+  };
+  setNumThreads(threads: number): void;
+  engineExternal(): object;
+  adoptHandle(handle: Handle): Handle;
+  // memory.cc
+  empty(shape: readonly number[], dtype: number): Handle;
+  fromBytes(bytes: NodeJS.ArrayBufferView, shape: readonly number[], dtype: number): Handle;
+  asStrided(x: Handle, shape: readonly number[], strides: readonly number[], offset: number): Handle;
+  alias(x: Handle): Handle;
+  contiguous(x: Handle): Handle;
+  mapFile(path: string): Handle;
+  viewBytes(file: Handle, byteOffset: number, shape: readonly number[], dtype: number): Handle;
+  release(x: Handle): void;
+  describe(x: Handle): void;
+  isExclusive(x: Handle): boolean;
+  readBytes(x: Handle): ArrayBuffer;
+  memoryStatistics(): MemoryStatistics;
+  resetPeakMemory(): void;
+  releaseCachedMemory(): void;
+  // elementwise.cc
+  unary(op: number, a: number, b: number, x: Handle): Handle;
+  binary(op: number, x: Handle, y: Handle): Handle;
+  where(condition: Handle, x: Handle, y: Handle): Handle;
+  cast(x: Handle, dtype: number): Handle;
+  cat(tensors: readonly Handle[], dim: number): Handle;
+  addInto(target: Handle, source: Handle): void;
+  copyInto(target: Handle, source: Handle): void;
+  fill(target: Handle, value: number): void;
+}
+
+const MAX_DIMS = 8;
+/** [handle, dtype, device type, device index, offset, ndim, shape × 8, strides × 8] of the tensor made last. */
+export const record: Float64Array = new Float64Array(6 + 2 * MAX_DIMS);
+export const RECORD_SHAPE = 6;
+export const RECORD_STRIDES: number = 6 + MAX_DIMS;
+
+function load(): NativeEngine {
+  const path = fileURLToPath(new URL("../build/Release/fms_accel_tensor.node", import.meta.url));
+  if (!existsSync(path)) {
+    throw new TensorError(
+      `the native engine is not built (${path} is missing): run "npm run build:native" in @fms-accel/tensor. ` +
+        "It needs g++ (or clang++), make and cmake; on Debian: apt-get install g++ make cmake",
+    );
+  }
+  let engine: NativeEngine;
+  try {
+    engine = createRequire(import.meta.url)(path) as NativeEngine;
+  } catch (error) {
+    throw new TensorError(
+      `the native engine could not be loaded from ${path}: ${(error as Error).message}. ` +
+        'It was built for another platform or Node version: run "npm run build:native" in @fms-accel/tensor again',
+      { cause: error },
+    );
+  }
+  engine.initialise(record, TensorError);
+  return engine;
+}
+
+export const native: NativeEngine = load();

@@ -1,0 +1,194 @@
+/** Operations that change how elements are seen. All but `contiguous`, `cat` and (for some strides) `reshape` are views of the same memory. */
+import { recordOperation } from "../autograd/tape.ts";
+import { TensorError } from "../errors.ts";
+import { native } from "../native.ts";
+import { Tensor } from "../tensor.ts";
+import { sumTo } from "./reduce.ts";
+
+function view(x: Tensor, shape: readonly number[], strides: readonly number[], offset: number = x.offset): Tensor {
+  return new Tensor(native.asStrided(x.handle, shape, strides, offset));
+}
+
+/** `dim` counted from the front. Throws TensorError when it is out of range. */
+export function dimension(op: string, dim: number, ndim: number): number {
+  if (!Number.isInteger(dim) || dim < -ndim || dim >= ndim) {
+    throw new TensorError(`${op}: dimension ${dim} is out of range for ${ndim} dimensions`);
+  }
+  return dim < 0 ? dim + ndim : dim;
+}
+
+/** The tensor itself when its elements lie in row-major order, else a copy. */
+export function contiguous(x: Tensor): Tensor {
+  if (x.isContiguous) return x;
+  return recordOperation("contiguous", new Tensor(native.contiguous(x.handle)), [x], [], (g) => [g]);
+}
+
+// The strides that give `shape` without a copy, or undefined.
+function viewStrides(x: Tensor, shape: readonly number[]): number[] | undefined {
+  if (x.isContiguous || x.numel === 0) {
+    const strides: number[] = [];
+    let step = 1;
+    for (let d = shape.length - 1; d >= 0; d--) {
+      strides.unshift(step);
+      step *= Math.max(shape[d] as number, 1);
+    }
+    return strides;
+  }
+  // Walks both shapes from the end: each run of old dimensions that lies evenly in memory may be cut anew.
+  const strides: number[] = Array.from({ length: shape.length }, () => 0);
+  let d = shape.length - 1;
+  let old = x.ndim - 1;
+  while (old >= 0) {
+    let run = x.shape[old] as number;
+    let step = x.strides[old] as number;
+    while (old > 0 && (x.shape[old - 1] === 1 || x.strides[old - 1] === step * run)) {
+      old--;
+      run *= x.shape[old] as number;
+    }
+    old--;
+    for (let left = run; d >= 0 && (left > 1 || shape[d] === 1); d--) {
+      const size = shape[d] as number;
+      if (left % size !== 0) return undefined;
+      strides[d] = step;
+      step *= size;
+      left /= size;
+    }
+  }
+  return strides;
+}
+
+/** The same elements in row-major order under another shape; one size may be -1. A view where strides allow, else a copy. */
+export function reshape(x: Tensor, shape: readonly number[]): Tensor {
+  const unknown = shape.indexOf(-1);
+  const known = shape.reduce((product, size) => (size === -1 ? product : product * size), 1);
+  const sizes = shape.map((size, d) => (d === unknown ? x.numel / known : size));
+  const numel = sizes.reduce((product, size) => product * size, 1);
+  if (numel !== x.numel || !sizes.every((size) => Number.isInteger(size) && size >= 0)) {
+    throw new TensorError(`reshape: [${x.shape.join(", ")}] (${x.numel} elements) does not fit into [${shape.join(", ")}]`);
+  }
+  const strides = viewStrides(x, sizes);
+  if (strides === undefined) return reshape(contiguous(x), sizes);
+  return recordOperation("reshape", view(x, sizes, strides), [x], [], (g) => [reshape(g, x.shape)]);
+}
+
+/** Dimensions in the order of `dims`. */
+export function permute(x: Tensor, dims: readonly number[]): Tensor {
+  const order = dims.map((dim) => dimension("permute", dim, x.ndim));
+  if (order.length !== x.ndim || new Set(order).size !== x.ndim) {
+    throw new TensorError(`permute: [${dims.join(", ")}] is no order of ${x.ndim} dimensions`);
+  }
+  const result = view(x, order.map((d) => x.shape[d] as number), order.map((d) => x.strides[d] as number));
+  return recordOperation("permute", result, [x], [], (g) => [permute(g, order.map((_, d) => order.indexOf(d)))]);
+}
+
+/** Dimensions `a` and `b` exchanged. */
+export function transpose(x: Tensor, a: number, b: number): Tensor {
+  const first = dimension("transpose", a, x.ndim);
+  const second = dimension("transpose", b, x.ndim);
+  return permute(x, x.shape.map((_, d) => (d === first ? second : d === second ? first : d)));
+}
+
+/** Dimensions of size 1 repeated to `shape` without a copy; -1 keeps a size; new dimensions may stand in front. */
+export function expand(x: Tensor, shape: readonly number[]): Tensor {
+  const added = shape.length - x.ndim;
+  const sizes = shape.map((size, d) => (size === -1 && d >= added ? (x.shape[d - added] as number) : size));
+  const strides = sizes.map((size, d) => {
+    const own = x.shape[d - added];
+    if (own === size) return x.strides[d - added] as number;
+    if (d >= added && own !== 1) throw new TensorError(`expand: [${x.shape.join(", ")}] does not expand to [${shape.join(", ")}]`);
+    return 0;
+  });
+  if (added < 0) throw new TensorError(`expand: [${x.shape.join(", ")}] has more dimensions than [${shape.join(", ")}]`);
+  return recordOperation("expand", view(x, sizes, strides), [x], [], (g) => [sumTo(g, x.shape)]);
+}
+
+/** A dimension of size 1 put in at `dim`. */
+export function unsqueeze(x: Tensor, dim: number): Tensor {
+  const at = dimension("unsqueeze", dim, x.ndim + 1);
+  return reshape(x, [...x.shape.slice(0, at), 1, ...x.shape.slice(at)]);
+}
+
+/** Dimension `dim`, which has size 1, taken out. */
+export function squeeze(x: Tensor, dim: number): Tensor {
+  const at = dimension("squeeze", dim, x.ndim);
+  if (x.shape[at] !== 1) throw new TensorError(`squeeze: dimension ${dim} of [${x.shape.join(", ")}] is not 1`);
+  return reshape(x, x.shape.filter((_, d) => d !== at));
+}
+
+/** Elements start, start + step, … below `end` of dimension `dim`; negative bounds count from the end, bounds are clipped. */
+export function slice(x: Tensor, dim: number, start: number, end: number = Infinity, step = 1): Tensor {
+  const at = dimension("slice", dim, x.ndim);
+  if (!Number.isInteger(step) || step < 1) throw new TensorError(`slice: the step must be a positive integer, found ${step}`);
+  const size = x.shape[at] as number;
+  const clip = (bound: number): number => Math.min(Math.max(bound < 0 ? bound + size : bound, 0), size);
+  const from = clip(start);
+  const length = Math.max(0, Math.ceil((clip(end) - from) / step));
+  if (!Number.isInteger(from) || !Number.isInteger(length)) throw new TensorError(`slice: bounds ${start}, ${end} are no integers`);
+  const stride = x.strides[at] as number;
+  const result = view(
+    x,
+    x.shape.map((s, d) => (d === at ? length : s)),
+    x.strides.map((s, d) => (d === at ? s * step : s)),
+    length === 0 ? x.offset : x.offset + from * stride,
+  );
+  return recordOperation("slice", result, [x], [], (g) => {
+    const whole = new Tensor(native.empty(x.shape, ["float32", "bfloat16", "float16"].indexOf(g.dtype)));
+    native.fill(whole.handle, 0);
+    slice(whole, at, from, from + (length - 1) * step + 1, step).copyFrom(g);
+    return [whole];
+  });
+}
+
+/** One index of dimension `dim`, which is taken out. Throws TensorError when the index is out of range. */
+export function select(x: Tensor, dim: number, index: number): Tensor {
+  const at = dimension("select", dim, x.ndim);
+  const size = x.shape[at] as number;
+  if (!Number.isInteger(index) || index < -size || index >= size) {
+    throw new TensorError(`select: index ${index} is out of range for dimension ${dim} of [${x.shape.join(", ")}]`);
+  }
+  const from = index < 0 ? index + size : index;
+  return squeeze(slice(x, at, from, from + 1), at);
+}
+
+/** Pieces along `dim`: of the given sizes (which add up to the dimension), or of one size, the last may be shorter. */
+export function split(x: Tensor, sizes: number | readonly number[], dim: number): Tensor[] {
+  const at = dimension("split", dim, x.ndim);
+  const total = x.shape[at] as number;
+  if (typeof sizes === "number" && !(sizes > 0)) throw new TensorError(`split: the size must be positive, found ${sizes}`);
+  const lengths =
+    typeof sizes === "number"
+      ? Array.from({ length: Math.ceil(total / sizes) }, (_, i) => Math.min(sizes, total - i * sizes))
+      : sizes;
+  if (lengths.reduce((sum, length) => sum + length, 0) !== total) {
+    throw new TensorError(`split: sizes [${lengths.join(", ")}] do not add up to ${total}`);
+  }
+  let start = 0;
+  return lengths.map((length) => slice(x, at, start, (start += length)));
+}
+
+/** Tensors of equal shape but for `dim`, one after the other; dtypes promote. */
+export function cat(tensors: readonly Tensor[], dim: number): Tensor {
+  const result = new Tensor(native.cat(tensors.map((tensor) => tensor.handle), dim));
+  const at = dimension("cat", dim, result.ndim);
+  return recordOperation("cat", result, tensors, [], (g, needs) => {
+    let start = 0;
+    return tensors.map((tensor, i) => {
+      const length = tensor.shape[at] as number;
+      const piece = needs[i] === true ? slice(g, at, start, start + length) : undefined;
+      start += length;
+      return piece;
+    });
+  });
+}
+
+/** Tensors of one shape side by side along a new dimension. */
+export function stack(tensors: readonly Tensor[], dim: number): Tensor {
+  return cat(tensors.map((tensor) => unsqueeze(tensor, dim)), dim);
+}
+
+/** Each element of dimension `dim` repeated `n` times in place (a copy). */
+export function repeatInterleave(x: Tensor, n: number, dim: number): Tensor {
+  const at = dimension("repeatInterleave", dim, x.ndim);
+  const wide = expand(unsqueeze(x, at + 1), [...x.shape.slice(0, at + 1), n, ...x.shape.slice(at + 1)]);
+  return reshape(wide, x.shape.map((size, d) => (d === at ? size * n : size)));
+}
