@@ -1,0 +1,21 @@
+import type { RawArgument } from "@fms-accel/trainer";
+import type { FlagGroup } from "./flag-table.ts";
+import type { Terminal } from "./terminal.ts";
+
+/** A subcommand's arguments as they were typed: values are still text. */
+export interface Invocation {
+  readonly positionals: readonly string[];
+  /** In the order of the tables; `where` is the flag as typed. */
+  readonly flags: readonly RawArgument[];
+}
+
+/** What a subcommand takes and does. */
+export interface CommandDefinition {
+  /** Arguments without a flag, in commander's notation (`[model]`), with what they mean. */
+  readonly positionals: readonly (readonly [notation: string, help: string])[];
+  readonly groups: readonly FlagGroup[];
+  /** Lines for the end of `--help`. */
+  readonly examples: readonly string[];
+  /** Returns the exit code. */
+  run(invocation: Invocation, terminal: Terminal): Promise<number>;
+}

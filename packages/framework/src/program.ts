@@ -1,0 +1,56 @@
+import { readFileSync } from "node:fs";
+import type { Program } from "./cli/main.ts";
+
+interface PackageManifest {
+  readonly version: string;
+}
+
+function ownVersion(): string {
+  return (JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as PackageManifest).version;
+}
+
+/** The `fms-accel` program. Commands are loaded when they are called: `doctor` has to work where the engine is not built. */
+export const program: Program = {
+  name: "fms-accel",
+  version: ownVersion(),
+  description: "Fine-tune large language models on this machine: a Hugging Face checkpoint in, a PEFT adapter out.",
+  commands: [
+    {
+      name: "train",
+      summary: "fine-tune a checkpoint, or train a new model",
+      load: async () => (await import("./commands/train.ts")).trainCommand,
+    },
+    {
+      name: "evaluate",
+      summary: "loss and perplexity of a data set, with or without an adapter",
+      load: async () => (await import("./commands/evaluate.ts")).evaluateCommand,
+    },
+    {
+      name: "generate",
+      summary: "answer prompts; a conversation when started in a terminal",
+      load: async () => (await import("./commands/generate.ts")).generateCommand,
+    },
+    {
+      name: "merge",
+      summary: "write an adapter into the weights of its model",
+      load: async () => (await import("./commands/merge.ts")).mergeCommand,
+    },
+    {
+      name: "preview",
+      summary: "show tokens, mask and template of the first samples",
+      load: async () => (await import("./commands/preview.ts")).previewCommand,
+    },
+    {
+      name: "doctor",
+      summary: "what is built, what this machine has, what is missing",
+      load: async () => (await import("./commands/doctor.ts")).doctorCommand,
+    },
+  ],
+  closing: `
+Start with:
+  fms-accel train --model_name_or_path ./SmolLM-135M --training_data_path data.jsonl --output_dir out \\
+    --peft_method lora --r 16 --target_modules all-linear --learning_rate 2e-4 --num_train_epochs 1 --bf16
+  fms-accel generate ./SmolLM-135M --adapter out --prompt "Summarise: …"
+
+Flags have Hugging Face's names and defaults; \`fms-accel train --help\` lists them.`,
+};

@@ -1,0 +1,124 @@
+// `npm test`: install, build, then every check of the repository. The last line is `N passed, N failed`.
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { join, relative } from "node:path";
+import { ROOT, bold, dim, green, hasCommand, prepare, red, runScript } from "./prepare.mjs";
+
+const RESULTS = join(ROOT, "out", "vitest.json");
+const counts = { passed: 0, failed: 0, skipped: 0 };
+
+/** Runs a program with its output on the screen. */
+function runVisibly(command, commandArguments, environment = {}) {
+  return new Promise((resolve) => {
+    const child = spawn(command, commandArguments, {
+      cwd: ROOT,
+      stdio: "inherit",
+      env: { ...process.env, ...environment },
+    });
+    child.on("error", (error) => {
+      console.error(error.message);
+      resolve(1);
+    });
+    child.on("close", (code) => resolve(code ?? 1));
+  });
+}
+
+/** One check that counts as one test: it passes when the program ends with 0. */
+async function check(title, command, commandArguments) {
+  console.log(`\n${bold(title)}`);
+  const code = await runVisibly(command, commandArguments);
+  counts[code === 0 ? "passed" : "failed"] += 1;
+  console.log(code === 0 ? green("passed") : red(`failed: ${[command, ...commandArguments].join(" ")}`));
+}
+
+function skip(title, reason) {
+  console.log(`\n${bold(title)}\nskipped: ${reason}`);
+  counts.skipped += 1;
+}
+
+const tool = (name) => join(ROOT, "node_modules", ".bin", name);
+
+async function checkNativeFormat() {
+  const title = "native code is formatted (clang-format)";
+  if (!hasCommand("clang-format"))
+    return skip(title, "clang-format is missing. On Debian: sudo apt-get install clang-format");
+  const listed = spawnSync("git", ["ls-files", "*.cc", "*.cpp", "*.h", "*.cu", "*.cuh"], {
+    cwd: ROOT,
+    encoding: "utf8",
+  });
+  if (listed.status !== 0) return skip(title, "this is not a git checkout, so there is no list of files");
+  await check(title, "clang-format", ["--dry-run", "-Werror", ...listed.stdout.trim().split("\n")]);
+}
+
+/** Packages with a script `test:native` bring tests of their engine that need no Node.js. */
+async function runNativeTests() {
+  for (const folder of readdirSync(join(ROOT, "packages"))) {
+    const manifest = join(ROOT, "packages", folder, "package.json");
+    if (!existsSync(manifest)) continue;
+    const { name, scripts = {} } = JSON.parse(readFileSync(manifest, "utf8"));
+    if (scripts["test:native"] === undefined) continue;
+    await check(`native tests of ${name}`, "npm", [
+      "run",
+      "--silent",
+      "test:native",
+      "--prefix",
+      join("packages", folder),
+    ]);
+  }
+}
+
+/** Counts vitest's own report; a file that could not even be loaded counts as one failure. */
+async function runVitest() {
+  console.log(`\n${bold("tests")}`);
+  rmSync(RESULTS, { force: true });
+  const code = await runVisibly(tool("vitest"), [
+    "run",
+    "--reporter=dot",
+    "--reporter=json",
+    `--outputFile.json=${RESULTS}`,
+  ]);
+  if (!existsSync(RESULTS)) {
+    counts.failed += 1;
+    console.log(red("vitest wrote no report"));
+    return;
+  }
+  const report = JSON.parse(readFileSync(RESULTS, "utf8"));
+  const unloadable = report.testResults.filter(
+    ({ status, assertionResults }) => status === "failed" && assertionResults.length === 0,
+  );
+  counts.passed += report.numPassedTests;
+  counts.failed += report.numFailedTests + unloadable.length;
+  counts.skipped += report.numPendingTests + report.numTodoTests;
+  if (code !== 0 && report.numFailedTests + unloadable.length === 0) counts.failed += 1;
+  for (const { name, assertionResults } of report.testResults) {
+    for (const { status, fullName } of assertionResults) {
+      if (status === "failed") console.log(red(`failed: ${relative(ROOT, name)}: ${fullName}`));
+      else if (status !== "passed") console.log(dim(`skipped: ${relative(ROOT, name)}: ${fullName}`));
+    }
+  }
+}
+
+function printTotals() {
+  const skipped = counts.skipped === 0 ? "" : `, ${counts.skipped} skipped`;
+  console.log(`\n${counts.passed} passed, ${counts.failed} failed${skipped}`);
+  if (counts.failed > 0) process.exitCode = 1;
+}
+
+await runScript(async () => {
+  mkdirSync(join(ROOT, "out"), { recursive: true });
+  try {
+    await prepare();
+    counts.passed += 1;
+  } catch (error) {
+    console.error(`\n${red(String(error?.message ?? error))}`);
+    counts.failed += 1;
+    return printTotals();
+  }
+  await check("types of sources and tests (tsc)", tool("tsc"), ["-p", "tsconfig.test.json"]);
+  await check("lint (oxlint)", tool("oxlint"), ["--type-aware"]);
+  await check("format (oxfmt)", tool("oxfmt"), ["--check"]);
+  await checkNativeFormat();
+  await runNativeTests();
+  await runVitest();
+  printTotals();
+});
