@@ -91,3 +91,6 @@ export {
   transpose,
   unsqueeze,
 } from "./ops/shape.ts";
+
+// ---- Reductions ----------------------------------------------------------------------------------------------------------------
+export { amax, amin, argmax, cumsum, type Dims, logsumexp, mean, sum, sumTo } from "./ops/reduce.ts";

@@ -55,9 +55,26 @@ export interface NativeEngine {
   where(condition: Handle, x: Handle, y: Handle): Handle;
   cast(x: Handle, dtype: number): Handle;
   cat(tensors: readonly Handle[], dim: number): Handle;
+  // matmul.cc
+  matmul(a: Handle, b: Handle, dtype: number, inBFloat16: boolean, alpha: number, bias: Handle | undefined): Handle;
+  matmulInto(
+    target: Handle,
+    a: Handle,
+    b: Handle,
+    beta: number,
+    dtype: number,
+    inBFloat16: boolean,
+    alpha: number,
+    bias: Handle | undefined,
+  ): void;
   addInto(target: Handle, source: Handle): void;
   copyInto(target: Handle, source: Handle): void;
   fill(target: Handle, value: number): void;
+  // reduce.cc
+  reduce(op: number, x: Handle, dims: readonly number[], keepdim: boolean): Handle;
+  argmax(x: Handle, dim: number, keepdim: boolean): Handle;
+  logsumexp(x: Handle, dims: readonly number[], keepdim: boolean): Handle;
+  cumsum(x: Handle, dim: number, reverse: boolean): Handle;
 }
 
 const MAX_DIMS = 8;

@@ -76,6 +76,7 @@ void define_tensor(Napi::Env env, Napi::Object exports, const char* name, Tensor
 // One function for each file of native/binding.
 void register_memory(Napi::Env env, Napi::Object exports);
 void register_elementwise(Napi::Env env, Napi::Object exports);
+void register_reduce(Napi::Env env, Napi::Object exports);
 void register_engine(Napi::Env env, Napi::Object exports);
 
 }  // namespace fms_accel

@@ -10,7 +10,7 @@
 
 namespace fms_accel {
 
-struct GemmArguments;       // cpu/gemm.h
+struct GemmKernels;         // cpu/gemm.h
 struct AttentionArguments;  // cpu/attention.h
 
 constexpr int kMaxLoopDims = 8;
@@ -79,6 +79,13 @@ enum class BinaryOp : int32_t {
   kGeluTanhGradient,  // x, g
 };
 
+// x seen as kept positions times reduced ones (at least one of each). `x` and `out` have strides over `kept`.
+struct Reduction {
+  Loop kept, reduced;
+  Operand x, out;
+  int64_t reduced_strides[kMaxLoopDims] = {};  // of x
+};
+
 enum class ReduceOp : int32_t { kSum, kMean, kMaximum, kMinimum };
 
 struct Kernels {
@@ -86,6 +93,13 @@ struct Kernels {
   void (*unary)(UnaryOp op, float a, float b, const Loop&, const Operand& out, const Operand& x);
   void (*binary)(BinaryOp op, const Loop&, const Operand& out, const Operand& x, const Operand& y);
   void (*where)(const Loop&, const Operand& out, const Operand& condition, const Operand& x, const Operand& y);
+  // out = the reduction of x; sums of integers in int64.
+  void (*reduce)(ReduceOp op, const Reduction&);
+  // out (int64) = index of the first largest element, in the order of `reduced`.
+  void (*argmax)(const Reduction&);
+  void (*logsumexp)(const Reduction&);
+  // Running sums along the one reduced dimension, whose stride in out is `out_stride`.
+  void (*cumsum)(const Reduction&, int64_t out_stride, bool reverse);
 };
 
 }  // namespace fms_accel

@@ -7,6 +7,10 @@ const Kernels kKernels = {
     .unary = unary,
     .binary = binary,
     .where = where,
+    .reduce = reduce,
+    .argmax = argmax,
+    .logsumexp = logsumexp,
+    .cumsum = cumsum,
 };
 
 }  // namespace fms_accel::FMS_ACCEL_ISA

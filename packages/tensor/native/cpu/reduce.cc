@@ -1,0 +1,326 @@
+// Reductions. Floats are added in short float32 runs whose sums are added in float64, so errors stay near one rounding of the
+// result for any length; integers are added in int64. Blocks are cut by shape alone, and their results are combined in order.
+#include <vector>
+
+#include "cpu/elements.h"
+#include "cpu/kernel_sources.h"
+#include "cpu/vector_math.h"
+#include "engine/thread_pool.h"
+
+namespace fms_accel::FMS_ACCEL_ISA {
+namespace {
+
+constexpr int64_t kItem = 16 * kRun;    // elements that one parallel item reads at least, where there are as many
+constexpr int64_t kBlock = 64 * kRun;   // a longer row is split into several items
+constexpr int64_t kPanel = 512;         // columns that are reduced side by side
+constexpr int64_t kPanelRows = 256;     // rows of one item, where there are few columns
+constexpr int64_t kFewPanels = 32;
+constexpr int64_t kFloatRows = 16;      // rows that are added in float32 before they go to float64
+constexpr int64_t kShortRow = 32;       // shorter rows are reduced side by side, as columns
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// A reduction has: Compute, what elements are loaded as; Total, what runs are combined in; the neutral element; join, the
+// operation itself on both types.
+template <class ComputeType, class TotalType>
+struct Add {
+  using Compute = ComputeType;
+  using Total = TotalType;
+  template <class T>
+  static T neutral() {
+    return 0;
+  }
+  static float join(float a, float b) { return a + b; }
+  static double join(double a, double b) { return a + b; }
+  static int64_t join(int64_t a, int64_t b) { return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b)); }
+};
+// NaN wins over everything.
+template <class Type>
+struct Largest {
+  using Compute = Type;
+  using Total = Type;
+  template <class T>
+  static T neutral() {
+    if constexpr (__is_same(T, float)) return -__builtin_inff();
+    return INT64_MIN;
+  }
+  static Type join(Type a, Type b) { return b > a || b != b ? b : a; }
+};
+template <class Type>
+struct Smallest {
+  using Compute = Type;
+  using Total = Type;
+  template <class T>
+  static T neutral() {
+    if constexpr (__is_same(T, float)) return __builtin_inff();
+    return INT64_MAX;
+  }
+  static Type join(Type a, Type b) { return b < a || b != b ? b : a; }
+};
+
+// A run of at most kRun values: 64 running results side by side, then joined pairwise.
+template <class Op>
+typename Op::Total join_run(const typename Op::Compute* values, int64_t count) {
+  using Compute = typename Op::Compute;
+  constexpr int64_t kLanes = 64;
+  alignas(64) Compute lanes[kLanes];
+  for (int64_t j = 0; j < kLanes; ++j) lanes[j] = Op::template neutral<Compute>();
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (int64_t j = 0; j < kLanes; ++j) lanes[j] = Op::join(lanes[j], values[i + j]);
+  }
+  for (int64_t j = 0; i + j < count; ++j) lanes[j] = Op::join(lanes[j], values[i + j]);
+  for (int64_t width = kLanes / 2; width > 0; width /= 2) {
+    for (int64_t j = 0; j < width; ++j) lanes[j] = Op::join(lanes[j], lanes[j + width]);
+  }
+  return lanes[0];
+}
+
+// The reduced elements of kept position `k` as an operand of the loop `reduced`.
+Operand row_of(const Reduction& r, int64_t k) {
+  Operand row;
+  row.dtype = r.x.dtype;
+  row.data = static_cast<char*>(r.x.data) +
+             Position(r.kept, k).offset(r.kept, r.x) * static_cast<int64_t>(item_size(r.x.dtype));
+  for (int d = 0; d < r.reduced.ndim; ++d) row.strides[d] = r.reduced_strides[d];
+  return row;
+}
+
+template <class Op>
+typename Op::Total join_row(const Reduction& r, const Operand& row, int64_t begin, int64_t end) {
+  using Compute = typename Op::Compute;
+  using Total = typename Op::Total;
+  alignas(64) Compute buffer[kRun];
+  Total total = Op::template neutral<Total>();
+  for (int64_t at = begin; at < end; at += kRun) {
+    const int64_t run_end = min_of(at + kRun, end);
+    total = Op::join(total, join_run<Op>(load_run<Compute>(r.reduced, row, at, run_end, buffer), run_end - at));
+  }
+  return total;
+}
+
+// Stores results of kept positions [begin, begin + count), count <= kRun.
+template <class Op, class Finish>
+void store_totals(const Reduction& r, int64_t begin, int64_t count, const typename Op::Total* totals, const Finish& finish) {
+  using Compute = typename Op::Compute;
+  alignas(64) Compute results[kRun];
+  for (int64_t i = 0; i < count; ++i) results[i] = static_cast<Compute>(finish(totals[i]));
+  store_run<Compute>(r.kept, r.out, begin, begin + count, results);
+}
+
+// Each kept position on its own.
+template <class Op, class Finish>
+void reduce_rows(const Reduction& r, const Finish& finish) {
+  using Total = typename Op::Total;
+  const int64_t rows = r.kept.numel, length = r.reduced.numel;
+  if (length <= kBlock) {
+    const int64_t rows_per_item = length >= kItem ? 1 : min_of(kRun, ceil_div(kItem, length));
+    parallel_for(ceil_div(rows, rows_per_item), [&](int64_t item, int) {
+      Total totals[kRun];
+      const int64_t begin = item * rows_per_item, end = min_of(rows, begin + rows_per_item);
+      for (int64_t k = begin; k < end; ++k) totals[k - begin] = join_row<Op>(r, row_of(r, k), 0, length);
+      store_totals<Op>(r, begin, end - begin, totals, finish);
+    });
+    return;
+  }
+  const int64_t blocks = ceil_div(length, kBlock);
+  std::vector<Total> partial(rows * blocks);
+  parallel_for(rows * blocks, [&](int64_t item, int) {
+    const int64_t begin = item % blocks * kBlock;
+    partial[item] = join_row<Op>(r, row_of(r, item / blocks), begin, min_of(length, begin + kBlock));
+  });
+  for (int64_t k = 0; k < rows; ++k) {
+    Total total = partial[k * blocks];
+    for (int64_t b = 1; b < blocks; ++b) total = Op::join(total, partial[k * blocks + b]);
+    store_totals<Op>(r, k, 1, &total, finish);
+  }
+}
+
+// Panels of kept positions side by side, reduced position after reduced position.
+template <class Op, class Finish>
+void reduce_columns(const Reduction& r, const Finish& finish) {
+  using Compute = typename Op::Compute;
+  using Total = typename Op::Total;
+  const int64_t columns = r.kept.numel, rows = r.reduced.numel;
+  const int64_t panels = ceil_div(columns, kPanel);
+  const int64_t blocks = panels < kFewPanels ? ceil_div(rows, kPanelRows) : 1;
+  const int64_t block_rows = blocks > 1 ? kPanelRows : rows;
+  Operand along_reduced;
+  for (int d = 0; d < r.reduced.ndim; ++d) along_reduced.strides[d] = r.reduced_strides[d];
+
+  const auto reduce_block = [&](int64_t begin, int64_t end, int64_t row_begin, int64_t row_end, Total* totals) {
+    alignas(64) Compute buffer[kPanel], lanes[kPanel];
+    const int64_t count = end - begin;
+    for (int64_t i = 0; i < count; ++i) totals[i] = Op::template neutral<Total>();
+    Position position(r.reduced, row_begin);
+    Operand columns_of_row = r.x;
+    for (int64_t row = row_begin; row < row_end;) {
+      for (int64_t i = 0; i < count; ++i) lanes[i] = Op::template neutral<Compute>();
+      for (const int64_t stop = min_of(row + kFloatRows, row_end); row < stop; ++row) {
+        columns_of_row.data = static_cast<char*>(r.x.data) +
+                              position.offset(r.reduced, along_reduced) * static_cast<int64_t>(item_size(r.x.dtype));
+        const Compute* values = load_run<Compute>(r.kept, columns_of_row, begin, end, buffer);
+        for (int64_t i = 0; i < count; ++i) lanes[i] = Op::join(lanes[i], values[i]);
+        position.advance(r.reduced, 1);
+      }
+      for (int64_t i = 0; i < count; ++i) totals[i] = Op::join(totals[i], static_cast<Total>(lanes[i]));
+    }
+  };
+
+  if (blocks == 1) {
+    parallel_for(panels, [&](int64_t panel, int) {
+      alignas(64) Total totals[kPanel];
+      const int64_t begin = panel * kPanel, end = min_of(columns, begin + kPanel);
+      reduce_block(begin, end, 0, rows, totals);
+      store_totals<Op>(r, begin, end - begin, totals, finish);
+    });
+    return;
+  }
+  std::vector<Total> partial(blocks * columns);
+  parallel_for(panels * blocks, [&](int64_t item, int) {
+    const int64_t block = item / panels, begin = item % panels * kPanel;
+    reduce_block(begin, min_of(columns, begin + kPanel), block * block_rows, min_of(rows, (block + 1) * block_rows),
+                 &partial[block * columns + begin]);
+  });
+  parallel_for(panels, [&](int64_t panel, int) {
+    const int64_t begin = panel * kPanel, end = min_of(columns, begin + kPanel);
+    Total* totals = &partial[begin];
+    for (int64_t b = 1; b < blocks; ++b) {
+      const Total* other = &partial[b * columns + begin];
+      for (int64_t i = 0; i < end - begin; ++i) totals[i] = Op::join(totals[i], other[i]);
+    }
+    store_totals<Op>(r, begin, end - begin, totals, finish);
+  });
+}
+
+template <class Op, class Finish>
+void reduce_by(const Reduction& r, const Finish& finish) {
+  const bool columns_lie_together = r.x.strides[r.kept.ndim - 1] == 1 && r.kept.shape[r.kept.ndim - 1] >= 8 &&
+                                    r.reduced_strides[r.reduced.ndim - 1] != 1;
+  if (columns_lie_together || (r.reduced.numel <= kShortRow && r.kept.numel > 1)) {
+    reduce_columns<Op>(r, finish);
+  } else {
+    reduce_rows<Op>(r, finish);
+  }
+}
+
+template <class Total>
+struct Same {
+  Total operator()(Total value) const { return value; }
+};
+
+}  // namespace
+
+void reduce(ReduceOp op, const Reduction& r) {
+  const bool floating = is_floating(r.x.dtype);
+  switch (op) {
+    case ReduceOp::kSum:
+      return floating ? reduce_by<Add<float, double>>(r, Same<double>()) : reduce_by<Add<int64_t, int64_t>>(r, Same<int64_t>());
+    case ReduceOp::kMean: {
+      const auto count = static_cast<double>(r.reduced.numel);
+      return reduce_by<Add<float, double>>(r, [=](double total) { return total / count; });
+    }
+    case ReduceOp::kMaximum:
+      return floating ? reduce_by<Largest<float>>(r, Same<float>()) : reduce_by<Largest<int64_t>>(r, Same<int64_t>());
+    case ReduceOp::kMinimum:
+      return floating ? reduce_by<Smallest<float>>(r, Same<float>()) : reduce_by<Smallest<int64_t>>(r, Same<int64_t>());
+  }
+}
+
+namespace {
+
+// The index of the first largest value of a row; the first NaN where there is one.
+template <class Compute>
+int64_t largest_of_row(const Reduction& r, const Operand& row) {
+  alignas(64) Compute buffer[kRun];
+  Compute best = 0;
+  int64_t index = -1;
+  for (int64_t at = 0; at < r.reduced.numel; at += kRun) {
+    const int64_t count = min_of(kRun, r.reduced.numel - at);
+    const Compute* values = load_run<Compute>(r.reduced, row, at, at + count, buffer);
+    const Compute largest = join_run<Largest<Compute>>(values, count);
+    if (index >= 0 && !(largest > best) && largest == largest) continue;
+    int64_t i = 0;
+    while (values[i] != largest && values[i] == values[i]) ++i;
+    best = largest;
+    index = at + i;
+    if (best != best) break;
+  }
+  return index;
+}
+
+}  // namespace
+
+void argmax(const Reduction& r) {
+  const int64_t rows_per_item = min_of(kRun, ceil_div(kItem, r.reduced.numel));
+  parallel_for(ceil_div(r.kept.numel, rows_per_item), [&](int64_t item, int) {
+    int64_t results[kRun];
+    const int64_t begin = item * rows_per_item, end = min_of(r.kept.numel, begin + rows_per_item);
+    for (int64_t k = begin; k < end; ++k) {
+      results[k - begin] = is_floating(r.x.dtype) ? largest_of_row<float>(r, row_of(r, k)) : largest_of_row<int64_t>(r, row_of(r, k));
+    }
+    store_run<int64_t>(r.kept, r.out, begin, end, results);
+  });
+}
+
+void logsumexp(const Reduction& r) {
+  const int64_t length = r.reduced.numel;
+  const int64_t rows_per_item = min_of(kRun, ceil_div(kItem, length));
+  parallel_for(ceil_div(r.kept.numel, rows_per_item), [&](int64_t item, int) {
+    alignas(64) float results[kRun], buffer[kRun], exponentials[kRun];
+    const int64_t begin = item * rows_per_item, end = min_of(r.kept.numel, begin + rows_per_item);
+    for (int64_t k = begin; k < end; ++k) {
+      const Operand row = row_of(r, k);
+      const float largest = join_row<Largest<float>>(r, row, 0, length);
+      // An infinite largest value would give inf - inf.
+      const float shift = __builtin_fabsf(largest) == __builtin_inff() ? 0.0f : largest;
+      double total = 0;
+      for (int64_t at = 0; at < length; at += kRun) {
+        const int64_t count = min_of(kRun, length - at);
+        const float* values = load_run<float>(r.reduced, row, at, at + count, buffer);
+        for (int64_t i = 0; i < count; ++i) exponentials[i] = exp_of(values[i] - shift);
+        total += join_run<Add<float, double>>(exponentials, count);
+      }
+      results[k - begin] = static_cast<float>(static_cast<double>(shift) + __builtin_log(total));
+    }
+    store_run<float>(r.kept, r.out, begin, end, results);
+  });
+}
+
+namespace {
+
+template <class Compute, class Total>
+void accumulate_along(const Reduction& r, int64_t out_stride, bool reverse) {
+  const int64_t length = r.reduced.numel, stride = r.reduced_strides[0];
+  const int64_t x_item = static_cast<int64_t>(item_size(r.x.dtype)), out_item = static_cast<int64_t>(item_size(r.out.dtype));
+  parallel_for(ceil_div(r.kept.numel, kPanel), [&](int64_t panel, int) {
+    alignas(64) Compute buffer[kPanel], results[kPanel];
+    alignas(64) Total totals[kPanel] = {};
+    const int64_t begin = panel * kPanel, end = min_of(r.kept.numel, begin + kPanel);
+    Operand x = r.x, out = r.out;
+    for (int64_t step = 0; step < length; ++step) {
+      const int64_t at = reverse ? length - 1 - step : step;
+      x.data = static_cast<char*>(r.x.data) + at * stride * x_item;
+      out.data = static_cast<char*>(r.out.data) + at * out_stride * out_item;
+      const Compute* values = load_run<Compute>(r.kept, x, begin, end, buffer);
+      for (int64_t i = 0; i < end - begin; ++i) {
+        totals[i] = Add<Compute, Total>::join(totals[i], static_cast<Total>(values[i]));
+        results[i] = static_cast<Compute>(totals[i]);
+      }
+      store_run<Compute>(r.kept, out, begin, end, results);
+    }
+  });
+}
+
+}  // namespace
+
+void cumsum(const Reduction& r, int64_t out_stride, bool reverse) {
+  if (is_floating(r.x.dtype)) {
+    accumulate_along<float, double>(r, out_stride, reverse);
+  } else {
+    accumulate_along<int64_t, int64_t>(r, out_stride, reverse);
+  }
+}
+
+}  // namespace fms_accel::FMS_ACCEL_ISA
