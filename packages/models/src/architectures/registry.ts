@@ -1,0 +1,41 @@
+import { type ConfigSource, configError, preview } from "../config/config-source.ts";
+import { didYouMean } from "../messages/did-you-mean.ts";
+import type { Architecture } from "./architecture.ts";
+import { llama } from "./llama.ts";
+
+/** Every architecture that this package opens. */
+export const ARCHITECTURES: readonly Architecture[] = [llama];
+
+/** Finds the architecture of a configuration by `architectures` and `model_type`, which must not contradict each other. */
+export function findArchitecture(source: ConfigSource): Architecture {
+  const { architectures, model_type: modelType } = source.json;
+  const names = ARCHITECTURES.map((architecture) => architecture.name);
+  if (architectures != null) {
+    if (!Array.isArray(architectures) || architectures.length !== 1 || typeof architectures[0] !== "string") {
+      throw configError(source, ["architectures"], `expected a list of one name such as ["${names[0]}"], found ${preview(architectures)}`);
+    }
+    const [name] = architectures as [string];
+    const found = ARCHITECTURES.find((architecture) => architecture.name === name);
+    if (found === undefined) {
+      throw configError(
+        source,
+        ["architectures"],
+        `${preview(name)} is not supported.${didYouMean(name, names)} Supported: ${names.join(", ")}`,
+      );
+    }
+    if (modelType !== found.modelType) {
+      throw configError(source, ["model_type"], `expected "${found.modelType}" for ${name}, found ${preview(modelType)}`);
+    }
+    return found;
+  }
+  const found = ARCHITECTURES.find((architecture) => architecture.modelType === modelType);
+  if (found === undefined) {
+    const types = ARCHITECTURES.map((architecture) => architecture.modelType);
+    throw configError(
+      source,
+      ["model_type"],
+      `expected one of ${types.join(", ")}, found ${preview(modelType)}.${typeof modelType === "string" ? didYouMean(modelType, types) : ""}`,
+    );
+  }
+  return found;
+}

@@ -1,0 +1,90 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+
+import { type Device, type DType, Generator } from "@fms-accel/tensor";
+
+import type { Architecture } from "../architectures/architecture.ts";
+import { findArchitecture } from "../architectures/registry.ts";
+import { type CausalLMConfig, isWeightDType } from "../config/causal-lm-config.ts";
+import { type ConfigOptions, configSource, readConfigSource } from "../config/config-source.ts";
+import { ModelsError } from "../errors.ts";
+import type { CausalLM } from "../modeling/causal-lm.ts";
+import { initialiseWeights } from "../modeling/initialise.ts";
+import { Checkpoint } from "../safetensors/checkpoint.ts";
+import { storedDType } from "../safetensors/dtypes.ts";
+import { CONFIG_FILE } from "./auto-config.ts";
+import { loadWeights } from "./load-weights.ts";
+import { GENERATION_CONFIG_FILE } from "./save-pretrained.ts";
+
+export interface ModelLoadOptions extends ConfigOptions {
+  /**
+   * dtype of the weights. "auto", the default as in transformers 5, takes the one that config.json names, or else that of the
+   * stored tensors: weights then stay in the mapped file. Any other is converted to while loading. The command line's
+   * `--torch_dtype` is this option, and its default is fms-hf-tuning's, bfloat16.
+   */
+  readonly dtype?: DType | "auto" | undefined;
+  readonly device?: Device | undefined;
+}
+
+export interface ModelCreateOptions extends ModelLoadOptions {
+  /** Seed of the initial weights; default 0. */
+  readonly seed?: number | bigint | undefined;
+}
+
+/** Opens and makes language models of any architecture. */
+export const AutoModelForCausalLM = {
+  /**
+   * Opens a model directory in Hugging Face's layout. The model is in evaluation mode, all parameters require gradients.
+   * @throws ConfigError, SafetensorsError, CheckpointError naming file, key or tensor, what was expected and found
+   */
+  async fromPretrained(directory: string, options: ModelLoadOptions = {}): Promise<CausalLM> {
+    using checkpoint = Checkpoint.open(directory);
+    const source = readConfigSource(join(directory, CONFIG_FILE), options);
+    const architecture = findArchitecture(source);
+    const config = architecture.parseConfig(source);
+    const dtype = chooseDType(options.dtype, config, checkpoint);
+    const model = architecture.create(config, { dtype, device: options.device ?? "cpu" });
+    loadWeights(model, checkpoint, architecture, dtype);
+    const generationConfig = join(directory, GENERATION_CONFIG_FILE);
+    if (existsSync(generationConfig)) {
+      model.generationConfig = readConfigSource(generationConfig).json;
+    }
+    model.eval();
+    return model;
+  },
+
+  /** Makes a model with fresh weights (Hugging Face's initialisation) from a configuration, or from the keys of a config.json. */
+  fromConfig(config: CausalLMConfig | Readonly<Record<string, unknown>>, options: ModelCreateOptions = {}): CausalLM {
+    const source = configSource(isParsed(config) ? config.raw : config, options);
+    const architecture: Architecture = findArchitecture(source);
+    const parsed = architecture.parseConfig(source);
+    const dtype = chooseDType(options.dtype, parsed);
+    const model = architecture.create(parsed, { dtype, device: options.device ?? "cpu" });
+    initialiseWeights(model, parsed.initializerRange, new Generator(options.seed ?? 0));
+    model.eval();
+    return model;
+  },
+} as const;
+
+function isParsed(config: CausalLMConfig | Readonly<Record<string, unknown>>): config is CausalLMConfig {
+  return "raw" in config && "modelType" in config;
+}
+
+function chooseDType(wanted: DType | "auto" = "auto", config: CausalLMConfig, checkpoint?: Checkpoint): DType {
+  if (wanted !== "auto") {
+    if (!isWeightDType(wanted)) {
+      throw new ModelsError(`dtype: expected "auto", "float32", "bfloat16" or "float16", found ${JSON.stringify(wanted)}.`);
+    }
+    return wanted;
+  }
+  if (config.dtype !== undefined) {
+    return config.dtype;
+  }
+  for (const tensor of checkpoint?.tensors.values() ?? []) {
+    const dtype = storedDType(tensor.storedDType)?.dtype;
+    if (dtype !== undefined && isWeightDType(dtype)) {
+      return dtype;
+    }
+  }
+  return "float32";
+}

@@ -1,0 +1,47 @@
+// ---- Models --------------------------------------------------------------------------------------------------------
+export { AutoConfig } from "./auto/auto-config.ts";
+export { AutoModelForCausalLM, type ModelCreateOptions, type ModelLoadOptions } from "./auto/auto-model.ts";
+export { modelTensors, savePretrained, type SaveOptions } from "./auto/save-pretrained.ts";
+export { CausalLM, type CausalLMInputs, type CausalLMOutput, type TiedWeight } from "./modeling/causal-lm.ts";
+export type { KeyValueCache } from "./modeling/key-value-cache.ts";
+export type { DecoderLayer, LayerContext } from "./modeling/run-layers.ts";
+export { initialiseWeights, type SelfInitialising } from "./modeling/initialise.ts";
+
+// ---- Architectures -------------------------------------------------------------------------------------------------
+export type { Architecture, ModelOptions } from "./architectures/architecture.ts";
+export { ARCHITECTURES } from "./architectures/registry.ts";
+export {
+  LlamaAttention,
+  type LlamaConfig,
+  LlamaDecoderLayer,
+  LlamaForCausalLM,
+  LlamaMLP,
+  LlamaModel,
+} from "./architectures/llama.ts";
+
+// ---- Configuration -------------------------------------------------------------------------------------------------
+export type { CausalLMConfig } from "./config/causal-lm-config.ts";
+export type { ConfigOptions, WarningSink } from "./config/config-source.ts";
+
+// ---- Layers (composed functions that plugins replace) --------------------------------------------------------------
+export { type Activation, activation, ACTIVATION_NAMES, type ActivationName } from "./layers/activations.ts";
+export { causalLMOutput, IGNORE_INDEX, type LogitsTransform, nextTokenLoss } from "./layers/language-model-head.ts";
+export { linearCrossEntropy, type LinearCrossEntropyOptions } from "./layers/linear-cross-entropy.ts";
+export { RMSNorm, rmsNorm } from "./layers/rms-norm.ts";
+export { packedSequenceIds, sequenceLayout, type SequenceLayout } from "./layers/sequence-layout.ts";
+export { applyRotary } from "./rope/apply-rotary.ts";
+export { attentionScaling, dependsOnLength, rotaryFrequencies } from "./rope/frequencies.ts";
+export { RotaryEmbedding, type RotaryPhases } from "./rope/rotary-embedding.ts";
+export type { RopeParameters, RopeType } from "./rope/rope-parameters.ts";
+
+// ---- Files ---------------------------------------------------------------------------------------------------------
+export { writeFileAtomically, writeTextAtomically } from "./files/atomic-write.ts";
+export { type JsonDocument, parseJson } from "./json/json-document.ts";
+export { Checkpoint, type CheckpointTensor } from "./safetensors/checkpoint.ts";
+export { type SafetensorsHeader, type TensorEntry } from "./safetensors/header.ts";
+export { readSafetensorsHeader, SafetensorsFile } from "./safetensors/safetensors-file.ts";
+export { parseByteSize, writeShards } from "./safetensors/shards.ts";
+export { writeSafetensors } from "./safetensors/writer.ts";
+
+// ---- Errors --------------------------------------------------------------------------------------------------------
+export { CheckpointError, ConfigError, ModelInputError, ModelsError, SafetensorsError } from "./errors.ts";

@@ -1,0 +1,94 @@
+import { arange, type Tensor, tensor, unsqueeze } from "@fms-accel/tensor";
+
+import { ModelInputError } from "../errors.ts";
+import type { CausalLMInputs } from "../modeling/causal-lm.ts";
+
+/** Who sees whom, worked out once a forward call and the same for all layers. */
+export interface SequenceLayout {
+  /** int32 `[B or 1, T]`. */
+  readonly positionIds: Tensor;
+  /** `[B, S]`, 0 at padding that a token would otherwise see; absent where causality hides all of it. */
+  readonly keyMask: Tensor | undefined;
+  /** int32 `[B, T]`, equal for tokens of one sequence; absent where every row is one sequence. */
+  readonly sequenceIds: Tensor | undefined;
+}
+
+/** Derives positions, padding and sequence borders from the inputs of a forward call, and checks their shapes. */
+export function sequenceLayout(inputs: CausalLMInputs): SequenceLayout {
+  const { inputIds, attentionMask, positionIds, sequenceIds, labels, cache } = inputs;
+  const [batch, length] = checkShape("inputIds", inputIds, [undefined, undefined]) as [number, number];
+  const past = cache?.length ?? 0;
+  if (attentionMask !== undefined) {
+    checkShape("attentionMask", attentionMask, [batch, past + length]);
+  }
+  if (positionIds !== undefined) {
+    checkShape("positionIds", positionIds, [positionIds.shape[0] === 1 ? 1 : batch, length]);
+  }
+  if (labels !== undefined) {
+    checkShape("labels", labels, [batch, length]);
+  }
+  if (sequenceIds !== undefined) {
+    checkShape("sequenceIds", sequenceIds, [batch, length]);
+    if (past > 0) {
+      throw new ModelInputError("sequenceIds cannot be combined with a cache that already holds tokens.");
+    }
+  }
+  const looksPacked =
+    sequenceIds === undefined && positionIds !== undefined && attentionMask === undefined && cache === undefined;
+  return {
+    positionIds: positionIds ?? unsqueeze(arange(past, past + length, 1, { dtype: "int32", device: inputIds.device }), 0),
+    keyMask: attentionMask !== undefined && hidesKeys(attentionMask) ? attentionMask : undefined,
+    sequenceIds: looksPacked ? packedSequenceIds(positionIds, batch) : sequenceIds,
+  };
+}
+
+/**
+ * Numbers the sequences of packed rows: a new one starts where a position is not the one before plus one.
+ * @param positionIds int32 `[B or 1, T]`
+ * @returns int32 `[B, T]`, or undefined where every row is a single sequence
+ */
+export function packedSequenceIds(positionIds: Tensor, batch: number = positionIds.shape[0]!): Tensor | undefined {
+  const [rows, length] = positionIds.shape as [number, number];
+  const positions = positionIds.toInt32Array();
+  const ids = new Int32Array(batch * length);
+  let packed = false;
+  for (let row = 0; row < batch; row++) {
+    const start = (row % rows) * length;
+    let sequence = 0;
+    for (let t = 1; t < length; t++) {
+      if (positions[start + t] !== positions[start + t - 1]! + 1) {
+        sequence++;
+        packed = true;
+      }
+      ids[row * length + t] = sequence;
+    }
+  }
+  return packed ? tensor(ids, { shape: [batch, length], device: positionIds.device }) : undefined;
+}
+
+/** Whether a mask hides anything that comes before a token: padding on the right is never seen by causal attention. */
+function hidesKeys(attentionMask: Tensor): boolean {
+  const [batch, length] = attentionMask.shape as [number, number];
+  const mask = attentionMask.toInt32Array();
+  for (let row = 0; row < batch; row++) {
+    let padded = false;
+    for (let at = row * length; at < (row + 1) * length; at++) {
+      if (mask[at] === 0) {
+        padded = true;
+      } else if (padded) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
+function checkShape(name: string, input: Tensor, expected: readonly (number | undefined)[]): readonly number[] {
+  const fits =
+    input.ndim === expected.length && expected.every((size, dim) => size === undefined || size === input.shape[dim]);
+  if (!fits) {
+    const shape = expected.map((size, dim) => size ?? ["batch", "sequence"][dim]).join(", ");
+    throw new ModelInputError(`${name}: expected shape [${shape}], found [${input.shape.join(", ")}].`);
+  }
+  return input.shape;
+}

@@ -1,0 +1,57 @@
+import { Embedding, type Generator, LayerNorm, Linear, type Module, mul, noGrad, ones, type Parameter, randn, scope, select, zeros } from "@fms-accel/tensor";
+
+import { ModelsError } from "../errors.ts";
+
+/** A module that knows the initial values of the parameters that it holds itself. */
+export interface SelfInitialising extends Module {
+  initialiseParameters(): void;
+}
+
+/**
+ * Hugging Face's initialisation: matrices normal with deviation `range`, biases 0, norms 1, the padding row of an embedding
+ * 0. The same generator state gives the same weights.
+ */
+export function initialiseWeights(model: Module, range: number, generator: Generator): void {
+  noGrad(() => {
+    for (const [name, module] of model.namedModules()) {
+      scope(() => initialiseModule(name, module, range, generator));
+    }
+  });
+}
+
+function initialiseModule(name: string, module: Module, range: number, generator: Generator): void {
+  if (isSelfInitialising(module)) {
+    module.initialiseParameters();
+  } else if (module instanceof Linear) {
+    fillNormal(module.weight, range, generator);
+    fillZeros(module.bias);
+  } else if (module instanceof Embedding) {
+    fillNormal(module.weight, range, generator);
+    if (module.paddingIdx !== undefined) {
+      const row = select(module.weight, 0, module.paddingIdx);
+      row.copyFrom(zeros(row.shape));
+    }
+  } else if (module instanceof LayerNorm) {
+    fillOnes(module.weight);
+    fillZeros(module.bias);
+  } else if ([...module.ownParameters()].length > 0) {
+    throw new ModelsError(`${name}: ${module.constructor.name} has parameters, but no initialiseParameters().`);
+  }
+}
+
+function fillNormal(parameter: Parameter, deviation: number, generator: Generator): void {
+  parameter.copyFrom(mul(randn(parameter.shape, { generator, device: parameter.device }), deviation));
+}
+
+function fillZeros(parameter: Parameter | undefined): void {
+  parameter?.copyFrom(zeros(parameter.shape));
+}
+
+/** Fills a norm's weight. */
+export function fillOnes(parameter: Parameter): void {
+  parameter.copyFrom(ones(parameter.shape));
+}
+
+function isSelfInitialising(module: Module): module is SelfInitialising {
+  return "initialiseParameters" in module;
+}
