@@ -108,7 +108,7 @@ function engineMissing(message: string, surroundings: Surroundings): Finding {
     .filter(({ commands }) => !commands.some((command) => surroundings.hasCommand(command)))
     .map(({ debianPackage }) => debianPackage);
   const install = missing.length === 0 ? "" : `sudo apt-get install -y ${missing.join(" ")} && `;
-  const remedy = `In the repository: ${install}npm run build:native`;
+  const remedy = `In the repository: ${install}npm run build && npm run build:native`;
   return { level: "problem", subject: "engine", text: message, remedy };
 }
 

@@ -1,9 +1,16 @@
 import { spawnSync } from "node:child_process";
 import { createRequire } from "node:module";
+import { pathToFileURL } from "node:url";
 import type { CommandDefinition } from "../cli/command-definition.ts";
 import { printLine, type Colors, type Terminal } from "../cli/terminal.ts";
 import { formatBytes } from "../terminal/numbers.ts";
-import { inspect, type DoctorReport, type Finding, type Surroundings } from "./doctor-report.ts";
+import {
+  inspect,
+  type DoctorReport,
+  type EngineDescription,
+  type Finding,
+  type Surroundings,
+} from "./doctor-report.ts";
 
 const require = createRequire(import.meta.url);
 
@@ -16,13 +23,31 @@ function packageVersion(name: string): string | undefined {
   }
 }
 
+/**
+ * Imports a package in a process of its own, where a broken native library can do no harm, and returns the value of an expression over
+ * `loaded`, the package.
+ */
+function probe(name: string, expression: string): string {
+  const entry = pathToFileURL(require.resolve(name)).href;
+  const program = `const loaded = await import(${JSON.stringify(entry)}); process.stdout.write(${expression});`;
+  const { status, signal, stdout, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", program], {
+    encoding: "utf8",
+    timeout: 60_000,
+  });
+  if (status === 0) return stdout;
+  if (signal !== null) throw new Error(`${name}: loading it ended the process with ${signal}`);
+  const message = stderr.split("\n").find((line) => /^\w*Error\b.*: /.test(line));
+  throw new Error(message?.replace(/^[^:]*: /, "") ?? `${name} does not load: ${stderr.trim()}`);
+}
+
 const realSurroundings: Surroundings = {
   nodeVersion: process.versions.node,
   platform: `${process.platform} ${process.arch}`,
   environment: process.env,
-  loadEngine: async () => (await import("@fms-accel/tensor")).engineInfo(),
+  loadEngine: async () =>
+    JSON.parse(probe("@fms-accel/tensor", "JSON.stringify(loaded.engineInfo())")) as EngineDescription,
   loadPackages: async () => {
-    await import("@fms-accel/trainer");
+    probe("@fms-accel/trainer", "typeof loaded");
   },
   packageVersion,
   hasCommand: (command) => spawnSync(command, ["--version"], { stdio: "ignore" }).status === 0,

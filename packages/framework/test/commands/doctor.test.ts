@@ -47,7 +47,9 @@ describe("doctor", () => {
     expect((await inspect(surroundings)).healthy).toBe(false);
     const text = await printed(surroundings);
     expect(text).toContain("✗ engine        the native engine is not built");
-    expect(text).toContain("→ In the repository: sudo apt-get install -y g++ cmake && npm run build:native");
+    expect(text).toContain(
+      "→ In the repository: sudo apt-get install -y g++ cmake && npm run build && npm run build:native",
+    );
   });
 
   it.each([
