@@ -40,7 +40,7 @@ export function ones(shape: readonly number[], options: TensorOptions = {}): Ten
 }
 
 /** start, start + step, … below end; computed in float64, then rounded. int32 unless a dtype is given. */
-export function arange(start: number, end: number, step = 1, options: TensorOptions = {}): Tensor {
+export function arange(start: number, end: number, step: number = 1, options: TensorOptions = {}): Tensor {
   if (!(step !== 0 && Number.isFinite((end - start) / step))) throw new TensorError(`arange(${start}, ${end}, ${step})`);
   const count = Math.max(0, Math.ceil((end - start) / step));
   const values = Float64Array.from({ length: count }, (_, i) => start + i * step);

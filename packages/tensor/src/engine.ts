@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { type MemoryStatistics, native } from "./native.ts";
+import { Tensor } from "./tensor.ts";
 
 export type { MemoryStatistics };
 
@@ -30,6 +31,11 @@ export function setNumThreads(threads: number): void {
 /** The engine as a type-tagged N-API External: what a plugin addon's `attach` takes. */
 export function engineExternal(): object {
   return native.engineExternal();
+}
+
+/** A tensor over a handle that a plugin addon allocated through the C ABI; JavaScript owns it from then on. */
+export function adoptTensor(handle: number): Tensor {
+  return new Tensor(native.adoptHandle(handle));
 }
 
 export function memoryStats(): MemoryStatistics {

@@ -18,6 +18,7 @@ export { MappedFile, openMappedFile } from "./mapped-file.ts";
 // ---- Memory and engine ---------------------------------------------------------------------------------------------------------
 export { keep, scope } from "./scope.ts";
 export {
+  adoptTensor,
   engineExternal,
   engineInfo,
   type EngineInfo,
@@ -75,6 +76,11 @@ export {
   where,
 } from "./ops/elementwise.ts";
 
+// ---- Linear algebra ------------------------------------------------------------------------------------------------------------
+export { autocast, autocastDtype } from "./autocast.ts";
+export { type AttentionOptions, scaledDotProductAttention } from "./ops/attention.ts";
+export { addmm, type AddmmOptions, linear, matmul, type MatmulTransposes } from "./ops/matmul.ts";
+
 // ---- Shape ---------------------------------------------------------------------------------------------------------------------
 export {
   cat,
@@ -94,3 +100,11 @@ export {
 
 // ---- Reductions ----------------------------------------------------------------------------------------------------------------
 export { amax, amin, argmax, cumsum, type Dims, logsumexp, mean, sum, sumTo } from "./ops/reduce.ts";
+
+// ---- Modules -------------------------------------------------------------------------------------------------------------------
+export { Dropout } from "./nn/dropout.ts";
+export { Embedding, type EmbeddingOptions } from "./nn/embedding.ts";
+export { layerNorm, LayerNorm } from "./nn/layer-norm.ts";
+export { Linear, type LinearOptions } from "./nn/linear.ts";
+export { Module, type ModuleList } from "./nn/module.ts";
+export { Parameter } from "./nn/parameter.ts";

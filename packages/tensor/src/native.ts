@@ -67,9 +67,53 @@ export interface NativeEngine {
     alpha: number,
     bias: Handle | undefined,
   ): void;
+  // attention.cc
+  attention(
+    q: Handle,
+    k: Handle,
+    v: Handle,
+    scale: number,
+    softCap: number,
+    causal: boolean,
+    window: number,
+    keyMask: Handle | undefined,
+    querySegments: Handle | undefined,
+    keySegments: Handle | undefined,
+    inBFloat16: boolean,
+    dtype: number,
+  ): [Handle, Handle];
+  attentionGradients(
+    q: Handle,
+    k: Handle,
+    v: Handle,
+    out: Handle,
+    lse: Handle,
+    outGradient: Handle,
+    scale: number,
+    softCap: number,
+    causal: boolean,
+    window: number,
+    keyMask: Handle | undefined,
+    querySegments: Handle | undefined,
+    keySegments: Handle | undefined,
+    inBFloat16: boolean,
+    dtype: number,
+  ): [Handle, Handle, Handle];
   addInto(target: Handle, source: Handle): void;
   copyInto(target: Handle, source: Handle): void;
   fill(target: Handle, value: number): void;
+  // losses.cc
+  softmax(x: Handle, dim: number, logarithm: boolean, dtype: number): Handle;
+  softmaxGradient(y: Handle, gradient: Handle, dim: number, logarithm: boolean, dtype: number): Handle;
+  crossEntropy(logits: Handle, labels: Handle, ignoreIndex: number): { losses: Handle; logsumexp: Handle; counted: number };
+  crossEntropyGradient(
+    logits: Handle,
+    labels: Handle,
+    logsumexp: Handle,
+    ignoreIndex: number,
+    gradient: Handle,
+    scale: number,
+  ): Handle;
   // reduce.cc
   reduce(op: number, x: Handle, dims: readonly number[], keepdim: boolean): Handle;
   argmax(x: Handle, dim: number, keepdim: boolean): Handle;

@@ -15,9 +15,10 @@ export function track(tensor: Tensor): void {
   else current.add(tensor);
 }
 
-/** @internal */
-export function untrack(tensor: Tensor): void {
-  for (let i = scopes.length - 1; i >= 0; i--) if (scopes[i]?.delete(tensor) === true) return;
+/** @internal Takes a tensor out of the scope that owns it; false when none does. */
+export function untrack(tensor: Tensor): boolean {
+  for (let i = scopes.length - 1; i >= 0; i--) if (scopes[i]?.delete(tensor) === true) return true;
+  return false;
 }
 
 function isPlainObject(value: unknown): value is Record<string, unknown> {

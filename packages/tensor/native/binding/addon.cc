@@ -7,8 +7,11 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new fms_accel::Environment(env));
   fms_accel::register_engine(env, exports);
   fms_accel::register_memory(env, exports);
+  fms_accel::register_attention(env, exports);
+  fms_accel::register_matmul(env, exports);
   fms_accel::register_elementwise(env, exports);
   fms_accel::register_reduce(env, exports);
+  fms_accel::register_losses(env, exports);
   return exports;
 }
 

@@ -4,10 +4,26 @@
 
 namespace fms_accel::FMS_ACCEL_ISA {
 
+// matmul.cc
+extern const GemmKernels kGemmKernels;
+
+// attention.cc
+void attention_forward(const AttentionArguments&);
+void attention_backward(const AttentionArguments&);
+
 // elementwise.cc
 void unary(UnaryOp op, float a, float b, const Loop&, const Operand& out, const Operand& x);
 void binary(BinaryOp op, const Loop&, const Operand& out, const Operand& x, const Operand& y);
 void where(const Loop&, const Operand& out, const Operand& condition, const Operand& x, const Operand& y);
+
+// softmax.cc
+void softmax(bool logarithm, const Loop& kept, int64_t length, const RowOperand& out, const RowOperand& x);
+void softmax_gradient(bool logarithm, const Loop& kept, int64_t length, const RowOperand& out, const RowOperand& y,
+                      const RowOperand& gradient);
+
+// cross_entropy.cc
+void cross_entropy(const CrossEntropy&);
+void cross_entropy_gradient(const CrossEntropy&, void* out, const float* scales, int64_t scale_stride);
 
 // reduce.cc
 void reduce(ReduceOp op, const Reduction&);

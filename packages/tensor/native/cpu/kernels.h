@@ -86,9 +86,29 @@ struct Reduction {
   int64_t reduced_strides[kMaxLoopDims] = {};  // of x
 };
 
+// One operand of a computation along rows: strides over the kept positions, and the stride along a row.
+struct RowOperand {
+  Operand kept;
+  int64_t stride = 1;
+};
+
+// Logits [rows, classes] and what the loss needs of them.
+struct CrossEntropy {
+  const void* logits = nullptr;
+  DType dtype = DType::kFloat32;
+  int64_t rows = 0, classes = 0;
+  int64_t row_stride = 0, stride = 1;
+  const int64_t* labels = nullptr;  // -1: the row is ignored, its loss and gradient are 0
+  float* losses = nullptr;          // [rows]; forward only
+  float* logsumexp = nullptr;       // [rows]; written by forward, read by the gradient
+};
+
 enum class ReduceOp : int32_t { kSum, kMean, kMaximum, kMinimum };
 
 struct Kernels {
+  const GemmKernels* gemm;
+  void (*attention_forward)(const AttentionArguments&);
+  void (*attention_backward)(const AttentionArguments&);
   // out = op(x). Floating operands are computed in float32, integers in int64; the result is converted to out's dtype.
   void (*unary)(UnaryOp op, float a, float b, const Loop&, const Operand& out, const Operand& x);
   void (*binary)(BinaryOp op, const Loop&, const Operand& out, const Operand& x, const Operand& y);
@@ -100,6 +120,14 @@ struct Kernels {
   void (*logsumexp)(const Reduction&);
   // Running sums along the one reduced dimension, whose stride in out is `out_stride`.
   void (*cumsum)(const Reduction&, int64_t out_stride, bool reverse);
+  // out = softmax of x along rows of `length` >= 1, or its logarithm.
+  void (*softmax)(bool logarithm, const Loop& kept, int64_t length, const RowOperand& out, const RowOperand& x);
+  // out = the gradient of x, from the result y and its gradient.
+  void (*softmax_gradient)(bool logarithm, const Loop& kept, int64_t length, const RowOperand& out, const RowOperand& y,
+                           const RowOperand& gradient);
+  void (*cross_entropy)(const CrossEntropy&);
+  // out [rows, classes] in the logits' dtype = (softmax - one hot) * scales[row * scale_stride].
+  void (*cross_entropy_gradient)(const CrossEntropy&, void* out, const float* scales, int64_t scale_stride);
 };
 
 }  // namespace fms_accel

@@ -4,6 +4,9 @@ namespace fms_accel::FMS_ACCEL_ISA {
 
 extern const Kernels kKernels;
 const Kernels kKernels = {
+    .gemm = &kGemmKernels,
+    .attention_forward = attention_forward,
+    .attention_backward = attention_backward,
     .unary = unary,
     .binary = binary,
     .where = where,
@@ -11,6 +14,10 @@ const Kernels kKernels = {
     .argmax = argmax,
     .logsumexp = logsumexp,
     .cumsum = cumsum,
+    .softmax = softmax,
+    .softmax_gradient = softmax_gradient,
+    .cross_entropy = cross_entropy,
+    .cross_entropy_gradient = cross_entropy_gradient,
 };
 
 }  // namespace fms_accel::FMS_ACCEL_ISA

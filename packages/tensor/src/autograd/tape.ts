@@ -5,7 +5,7 @@
 import { isFloating } from "../dtype.ts";
 import { TensorError } from "../errors.ts";
 import { native } from "../native.ts";
-import { keep, scope } from "../scope.ts";
+import { keep, scope, track, untrack } from "../scope.ts";
 import type { Tensor } from "../tensor.ts";
 import { gradMode, withGradMode } from "./grad-mode.ts";
 
@@ -49,11 +49,15 @@ export class TapeNode {
   get needs(): boolean[] {
     return this.inputs.map((edge) => edge !== undefined);
   }
+  /** Runs the vjp inside the current scope, which takes over the output gradients. */
   run(): (Tensor | undefined)[] {
     if (this.#vjp === undefined) {
       throw new TensorError(`backward: the tape of "${this.name}" was already used; run the forward pass again`);
     }
-    return this.#vjp(this.gradients, this.needs);
+    // The gradients become the running scope's: a vjp may hand one on as it is.
+    const gradients = this.gradients.splice(0);
+    for (const gradient of gradients) if (gradient !== undefined) track(gradient);
+    return this.#vjp(gradients, this.needs);
   }
   /** Drops saved tensors and gradients, and the hold on earlier nodes. */
   free(): void {
@@ -129,12 +133,15 @@ function accumulate(node: TapeNode, output: number, gradient: Tensor): void {
 
 // A leaf's gradient has the leaf's dtype, is contiguous and shared with nobody.
 function accumulateLeaf(leaf: Tensor, gradient: Tensor): void {
-  if (leaf.grad !== undefined) {
-    native.addInto(leaf.grad.handle, gradient.handle);
-  } else if (gradient.isExclusive && gradient.dtype === leaf.dtype && gradient.isContiguous) {
-    leaf.grad = keep(gradient);
+  const present = leaf.grad;
+  if (present === undefined) {
+    const isFresh = gradient.isExclusive && gradient.dtype === leaf.dtype && gradient.isContiguous;
+    leaf.grad = isFresh && untrack(gradient) ? keep(gradient) : keep(gradient.copy(leaf.dtype));
+  } else if (present.isExclusive) {
+    native.addInto(present.handle, gradient.handle);
   } else {
-    leaf.grad = keep(gradient.copy(leaf.dtype));
+    leaf.grad = keep(present.plus(gradient).copy(leaf.dtype));
+    present.dispose();
   }
 }
 

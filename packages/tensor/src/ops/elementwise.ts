@@ -234,7 +234,7 @@ export function gelu(x: Tensor, approximate: "none" | "tanh" = "none"): Tensor {
 }
 
 /** x limited to [min, max]; the gradient is 0 outside. */
-export function clamp(x: Tensor, min = -Infinity, max = Infinity): Tensor {
+export function clamp(x: Tensor, min: number = -Infinity, max: number = Infinity): Tensor {
   return recordOperation("clamp", unary("clamp", x, min, max), [x], [x], (g) => [
     where(logicalAnd(ge(x, min), le(x, max)), g, mul(g, 0)),
   ]);

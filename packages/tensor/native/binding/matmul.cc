@@ -1,0 +1,29 @@
+#include "ops/matmul.h"
+
+#include "binding/arguments.h"
+
+namespace fms_accel {
+namespace {
+
+// (…, dtype, compute in bfloat16, alpha, bias) from argument `first` on.
+ops::MatmulOptions options_of(const Arguments& a, size_t first) {
+  ops::MatmulOptions options;
+  options.dtype = a.dtype(first);
+  options.compute = a.boolean(first + 1) ? Compute::kBFloat16 : Compute::kFloat32;
+  options.alpha = static_cast<float>(a.number(first + 2));
+  options.bias = a.optional_tensor(first + 3);
+  return options;
+}
+
+}  // namespace
+
+void register_matmul(Napi::Env env, Napi::Object exports) {
+  define_tensor(env, exports, "matmul",
+                [](const Arguments& a) { return ops::matmul(a.tensor(0), a.tensor(1), options_of(a, 2)); });
+  define(env, exports, "matmulInto", [](const Arguments& a) {
+    ops::matmul_into(a.tensor(0), a.tensor(1), a.tensor(2), static_cast<float>(a.number(3)), options_of(a, 4));
+    return a.napi().Undefined();
+  });
+}
+
+}  // namespace fms_accel

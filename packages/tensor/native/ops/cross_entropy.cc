@@ -1,0 +1,80 @@
+#include "ops/cross_entropy.h"
+
+#include "engine/error.h"
+#include "ops/copy.h"
+#include "ops/elementwise.h"
+#include "ops/iteration.h"
+
+namespace fms_accel::ops {
+namespace {
+
+// Labels as int64, -1 where ignored.
+std::vector<int64_t> checked_labels(const Tensor& logits, const Tensor& labels, int64_t ignore_index) {
+  check(logits.ndim == 2 && is_floating(logits.dtype), "crossEntropy: expected floating logits [rows, classes], found ",
+        name_of(logits.dtype), " ", shape_of(logits));
+  check(labels.ndim == 1 && labels.shape[0] == logits.shape[0] && !is_floating(labels.dtype),
+        "crossEntropy: expected integer labels [", logits.shape[0], "], found ", name_of(labels.dtype), " ",
+        shape_of(labels));
+  check_same_device("crossEntropy", {&logits, &labels});
+  const Tensor wide = contiguous(cast(labels, DType::kInt64));
+  const int64_t* values = wide.data<int64_t>();
+  std::vector<int64_t> result(values, values + labels.shape[0]);
+  for (size_t row = 0; row < result.size(); ++row) {
+    if (result[row] == ignore_index) {
+      result[row] = -1;
+    } else {
+      check(result[row] >= 0 && result[row] < logits.shape[1], "crossEntropy: label ", result[row], " of row ", row,
+            " is out of range for ", logits.shape[1], " classes (rows with label ", ignore_index, " are ignored)");
+    }
+  }
+  return result;
+}
+
+CrossEntropy arguments(const Tensor& logits, const std::vector<int64_t>& labels, const Tensor& logsumexp) {
+  CrossEntropy result;
+  result.logits = logits.raw();
+  result.dtype = logits.dtype;
+  result.rows = logits.shape[0];
+  result.classes = logits.shape[1];
+  result.row_stride = logits.strides[0];
+  result.stride = logits.strides[1];
+  result.labels = labels.data();
+  result.logsumexp = logsumexp.data<float>();
+  return result;
+}
+
+}  // namespace
+
+CrossEntropyResult cross_entropy(const Tensor& logits, const Tensor& labels, int64_t ignore_index) {
+  const std::vector<int64_t> checked = checked_labels(logits, labels, ignore_index);
+  CrossEntropyResult result{empty({logits.shape[0]}, DType::kFloat32, logits.device()),
+                            empty({logits.shape[0]}, DType::kFloat32, logits.device())};
+  for (const int64_t label : checked) result.counted += label >= 0;
+  CrossEntropy c = arguments(logits, checked, result.logsumexp);
+  c.losses = result.losses.data<float>();
+  if (c.rows > 0 && c.classes > 0) {
+    kernels_of(logits).cross_entropy(c);
+  } else {
+    fill(result.losses, 0);  // no classes: every label is ignored
+    fill(result.logsumexp, 0);
+  }
+  return result;
+}
+
+Tensor cross_entropy_gradient(const Tensor& logits, const Tensor& labels, const Tensor& logsumexp, int64_t ignore_index,
+                              const Tensor& gradient, double scale) {
+  const std::vector<int64_t> checked = checked_labels(logits, labels, ignore_index);
+  const int64_t rows = logits.shape[0];
+  check(logsumexp.dtype == DType::kFloat32 && logsumexp.is_contiguous() && logsumexp.numel() == rows,
+        "crossEntropy: expected the logsumexp of the forward pass");
+  check(gradient.numel() == 1 || (gradient.ndim == 1 && gradient.shape[0] == rows), "crossEntropy: gradient of shape ",
+        shape_of(gradient), " for ", rows, " rows");
+  const Tensor scales = contiguous(unary(UnaryOp::kAffine, scale, 0, cast(gradient, DType::kFloat32)));
+  const Tensor result = empty(logits.sizes(), logits.dtype, logits.device());
+  if (result.numel() == 0) return result;
+  kernels_of(logits).cross_entropy_gradient(arguments(logits, checked, logsumexp), result.raw(), scales.data<float>(),
+                                            scales.numel() == 1 ? 0 : 1);
+  return result;
+}
+
+}  // namespace fms_accel::ops

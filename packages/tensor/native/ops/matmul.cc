@@ -1,0 +1,132 @@
+#include "ops/matmul.h"
+
+#include "cpu/matmul.h"
+#include "engine/error.h"
+#include "ops/iteration.h"
+
+namespace fms_accel::ops {
+namespace {
+
+// The leading (batch) dimensions of one operand, broadcast to those of the result.
+struct Batch {
+  int ndim;
+  int64_t shape[kMaxDims];
+  int64_t a[kMaxDims], b[kMaxDims], c[kMaxDims];  // strides in elements
+};
+
+Shape leading(const Tensor& tensor) { return Shape(tensor.shape.begin(), tensor.shape.begin() + tensor.ndim - 2); }
+
+Tensor leading_view(const Tensor& tensor) {
+  Tensor view = tensor;
+  view.ndim -= 2;
+  return view;
+}
+
+// Leading dimensions as one loop; dimensions that all three operands walk evenly are merged.
+Batch batch_of(const Tensor& c, const Tensor& a, const Tensor& b) {
+  const Tensor views[] = {leading_view(c), leading_view(a), leading_view(b)};
+  const Iteration it = iterate(leading(c), {&views[0], &views[1], &views[2]});
+  Batch batch{it.loop.ndim, {}, {}, {}, {}};
+  for (int d = 0; d < it.loop.ndim; ++d) {
+    batch.shape[d] = it.loop.shape[d];
+    batch.c[d] = it.operands[0].strides[d];
+    batch.a[d] = it.operands[1].strides[d];
+    batch.b[d] = it.operands[2].strides[d];
+  }
+  return batch;
+}
+
+void check_operands(const Tensor& a, const Tensor& b, const MatmulOptions& options) {
+  check(a.ndim >= 2 && b.ndim >= 2, "matmul: expected at least two dimensions, found ", shape_of(a), " and ", shape_of(b));
+  check(is_floating(a.dtype) && is_floating(b.dtype), "matmul: expected floating dtypes, found ", name_of(a.dtype), " and ",
+        name_of(b.dtype));
+  check(is_floating(options.dtype), "matmul: the result must be floating, found ", name_of(options.dtype));
+  check(a.size(-1) == b.size(-2), "matmul: ", shape_of(a), " times ", shape_of(b), ": ", a.size(-1), " columns meet ",
+        b.size(-2), " rows");
+  check_same_device("matmul", {&a, &b});
+  if (options.bias != nullptr) {
+    const Tensor& bias = *options.bias;
+    check(bias.ndim == 1 && bias.shape[0] == b.size(-1) && is_floating(bias.dtype) && bias.is_contiguous(),
+          "matmul: expected a contiguous bias [", b.size(-1), "], found ", name_of(bias.dtype), " ", shape_of(bias));
+    check_same_device("matmul", {&a, &bias});
+  }
+}
+
+}  // namespace
+
+void matmul_into(const Tensor& target, const Tensor& a, const Tensor& b, float beta, const MatmulOptions& options) {
+  check_operands(a, b, options);
+  check_writable("matmul", target);
+  check(target.is_contiguous() && target.dtype == options.dtype, "matmul: the target must be contiguous ",
+        name_of(options.dtype));
+  check_same_device("matmul", {&a, &target});
+  const Tensor views[] = {leading_view(a), leading_view(b)};
+  Shape expected = broadcast_shape("matmul", {&views[0], &views[1]});
+  expected.push_back(a.size(-2));
+  expected.push_back(b.size(-1));
+  check(target.sizes() == expected, "matmul: target of shape ", shape_of(target), " for a result of shape ",
+        to_string(expected));
+  if (target.numel() == 0) return;
+
+  MatmulArguments arguments;
+  arguments.m = a.size(-2);
+  arguments.n = b.size(-1);
+  arguments.k = a.size(-1);
+  arguments.a = {a.raw(), a.dtype, a.stride(-2), a.stride(-1), 0};
+  arguments.b = {b.raw(), b.dtype, b.stride(-2), b.stride(-1), 0};
+  arguments.c = target.raw();
+  arguments.c_dtype = target.dtype;
+  arguments.c_row_stride = arguments.n;
+  arguments.compute = options.compute;
+  arguments.alpha = options.alpha;
+  arguments.beta = beta;
+  if (options.bias != nullptr) {
+    arguments.bias = options.bias->raw();
+    arguments.bias_dtype = options.bias->dtype;
+  }
+  Batch batch = batch_of(target, a, b);
+  const GemmKernels& gemm = *kernels_of(a).gemm;
+  int last = batch.ndim - 1;
+  // One matrix on the right for all: the batch's rows are rows of one product.
+  if (batch.b[last] == 0 && batch.shape[last] > 1 && batch.a[last] == arguments.m * arguments.a.row_stride) {
+    arguments.m *= batch.shape[last];
+    batch.shape[last] = 1;
+  }
+  arguments.batch = batch.shape[last];
+  arguments.a.batch_stride = batch.a[last];
+  arguments.b.batch_stride = batch.b[last];
+  arguments.c_batch_stride = batch.c[last];
+  int64_t outer = 1;
+  for (int d = 0; d < last; ++d) outer *= batch.shape[d];
+  const auto advance = [](const void* data, DType dtype, int64_t elements) {
+    return static_cast<const char*>(data) + elements * static_cast<int64_t>(item_size(dtype));
+  };
+  for (int64_t i = 0; i < outer; ++i) {
+    int64_t rest = i, offset_a = 0, offset_b = 0, offset_c = 0;
+    for (int d = last - 1; d >= 0; --d) {
+      const int64_t index = rest % batch.shape[d];
+      rest /= batch.shape[d];
+      offset_a += index * batch.a[d];
+      offset_b += index * batch.b[d];
+      offset_c += index * batch.c[d];
+    }
+    MatmulArguments one = arguments;
+    one.a.data = advance(arguments.a.data, a.dtype, offset_a);
+    one.b.data = advance(arguments.b.data, b.dtype, offset_b);
+    one.c = const_cast<char*>(advance(arguments.c, target.dtype, offset_c));
+    gemm.matmul(one);
+  }
+}
+
+Tensor matmul(const Tensor& a, const Tensor& b, const MatmulOptions& options) {
+  check_operands(a, b, options);
+  const Tensor views[] = {leading_view(a), leading_view(b)};
+  Shape shape = broadcast_shape("matmul", {&views[0], &views[1]});
+  shape.push_back(a.size(-2));
+  shape.push_back(b.size(-1));
+  const Tensor result = empty(shape, options.dtype, a.device());
+  matmul_into(result, a, b, 0, options);
+  return result;
+}
+
+}  // namespace fms_accel::ops

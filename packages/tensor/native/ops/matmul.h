@@ -1,0 +1,20 @@
+#pragma once
+#include "cpu/gemm.h"
+#include "engine/tensor.h"
+
+namespace fms_accel::ops {
+
+struct MatmulOptions {
+  DType dtype = DType::kFloat32;         // of the result
+  Compute compute = Compute::kFloat32;   // what operands are rounded to; sums are float32
+  float alpha = 1;
+  const Tensor* bias = nullptr;          // [n]
+};
+
+// alpha * a · b + bias for a [..., m, k] and b [..., k, n]; leading dimensions broadcast. Any floating dtypes and strides.
+Tensor matmul(const Tensor& a, const Tensor& b, const MatmulOptions& options);
+
+// target = alpha * a · b + beta * target, in place. target [..., m, n] is contiguous and has the broadcast leading dimensions.
+void matmul_into(const Tensor& target, const Tensor& a, const Tensor& b, float beta, const MatmulOptions& options);
+
+}  // namespace fms_accel::ops

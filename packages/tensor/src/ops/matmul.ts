@@ -1,0 +1,112 @@
+/**
+ * Matrix products. Sums are float32. Inside `autocast(dtype, …)` operands are rounded to `dtype` while they are packed and
+ * results have that dtype. Native side: native/ops/matmul.cc and native/cpu/gemm.h.
+ */
+import { autocastDtype } from "../autocast.ts";
+import { recordOperation } from "../autograd/tape.ts";
+import { type DType, dtypeCode, isFloating } from "../dtype.ts";
+import { TensorError } from "../errors.ts";
+import { native } from "../native.ts";
+import { Tensor } from "../tensor.ts";
+import { sumTo } from "./reduce.ts";
+import { permute, reshape, transpose } from "./shape.ts";
+
+/** The dtype of a product's result; operands that are bfloat16 in part are multiplied as bfloat16 when the result is. */
+function productDtype(a: Tensor, b: Tensor): DType {
+  const forced = autocastDtype();
+  if (forced !== undefined) return forced;
+  if (a.dtype === b.dtype) return a.dtype;
+  return "float32";
+}
+
+// a · b in `dtype`, not recorded. Products with a bfloat16 result or two bfloat16 operands are computed in bfloat16.
+function product(a: Tensor, b: Tensor, dtype: DType, inBFloat16: boolean, alpha = 1, bias?: Tensor): Tensor {
+  return new Tensor(native.matmul(a.handle, b.handle, dtypeCode(dtype), inBFloat16, alpha, bias?.handle));
+}
+
+function swapLast(x: Tensor): Tensor {
+  return transpose(x, -1, -2);
+}
+
+export interface MatmulTransposes {
+  transposeA?: boolean;
+  transposeB?: boolean;
+}
+
+/**
+ * a [..., m, k] times b [..., k, n] → [..., m, n]; leading dimensions broadcast. A transpose option exchanges the last two dimensions of
+ * its operand first (without a copy). Operands of one dtype give that dtype, mixed ones float32.
+ */
+export function matmul(a: Tensor, b: Tensor, { transposeA = false, transposeB = false }: MatmulTransposes = {}): Tensor {
+  if (a.ndim < 2 || b.ndim < 2) {
+    throw new TensorError(`matmul: expected at least two dimensions, found [${a.shape.join(", ")}] and [${b.shape.join(", ")}]`);
+  }
+  const left = transposeA ? swapLast(a) : a;
+  const right = transposeB ? swapLast(b) : b;
+  const dtype = productDtype(left, right);
+  const inBFloat16 = dtype === "bfloat16";
+  return recordOperation("matmul", product(left, right, dtype, inBFloat16), [left, right], [left, right], (g, needs) => [
+    needs[0] ? sumTo(product(g, swapLast(right), left.dtype, inBFloat16), left.shape) : undefined,
+    needs[1] ? sumTo(product(swapLast(left), g, right.dtype, inBFloat16), right.shape) : undefined,
+  ]);
+}
+
+// [..., n] → [rows, n]
+function asRows(x: Tensor): Tensor {
+  return x.ndim === 2 ? x : reshape(x, [x.shape.slice(0, -1).reduce((rows, size) => rows * size, 1), x.shape.at(-1) as number]);
+}
+
+/**
+ * x [..., in] · weightᵀ + bias → [..., out], with weight [out, in] and bias [out]. The result has x's dtype; a weight of another
+ * dtype is rounded to it while packing, and its gradient has the weight's dtype.
+ */
+export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
+  if (weight.ndim !== 2 || x.ndim < 1 || x.shape.at(-1) !== weight.shape[1]) {
+    throw new TensorError(`linear: x [${x.shape.join(", ")}] does not fit weight [${weight.shape.join(", ")}]`);
+  }
+  if (!isFloating(x.dtype)) throw new TensorError(`linear: expected a floating x, found ${x.dtype}`);
+  const dtype = autocastDtype() ?? x.dtype;
+  const inBFloat16 = dtype === "bfloat16";
+  const rows = asRows(x);
+  const flat = product(rows, permute(weight, [1, 0]), dtype, inBFloat16, 1, bias);
+  const inputs = bias === undefined ? [rows, weight] : [rows, weight, bias];
+  const saved = [...(weight.requiresGrad ? [rows] : []), ...(rows.requiresGrad ? [weight] : [])];
+  recordOperation("linear", flat, inputs, saved, (g, needs) => [
+    needs[0] ? product(g, weight, rows.dtype, inBFloat16) : undefined,
+    needs[1] ? product(swapLast(g), rows, weight.dtype, inBFloat16) : undefined,
+    needs[2] && bias !== undefined ? sumTo(g, bias.shape) : undefined,
+  ]);
+  return x.ndim === 2 ? flat : reshape(flat, [...x.shape.slice(0, -1), weight.shape[0] as number]);
+}
+
+export interface AddmmOptions extends MatmulTransposes {
+  /** Factor of the product; default 1. */
+  alpha?: number;
+  /** Factor of the input; default 1. */
+  beta?: number;
+  /**
+   * Writes the result over `input`, which nothing may read afterwards, backward included: only for a fresh result of an operation whose
+   * backward does not need it (linear, matmul, addmm).
+   */
+  overwriteInput?: boolean;
+}
+
+/** beta · input + alpha · a · b, with a [..., m, k], b [..., k, n] and input of the result's shape; input's dtype. */
+export function addmm(
+  input: Tensor,
+  a: Tensor,
+  b: Tensor,
+  { alpha = 1, beta = 1, transposeA = false, transposeB = false, overwriteInput = false }: AddmmOptions = {},
+): Tensor {
+  const left = transposeA ? swapLast(a) : a;
+  const right = transposeB ? swapLast(b) : b;
+  const dtype = input.dtype;
+  const inBFloat16 = dtype === "bfloat16";
+  const result = overwriteInput && input.isContiguous ? input.detach() : input.copy();
+  native.matmulInto(result.handle, left.handle, right.handle, beta, dtypeCode(dtype), inBFloat16, alpha, undefined);
+  return recordOperation("addmm", result, [input, left, right], [left, right], (g, needs) => [
+    needs[0] ? (beta === 1 ? g : new Tensor(native.unary(19, beta, 0, g.handle))) : undefined,
+    needs[1] ? sumTo(product(g, swapLast(right), left.dtype, inBFloat16, alpha), left.shape) : undefined,
+    needs[2] ? sumTo(product(swapLast(left), g, right.dtype, inBFloat16, alpha), right.shape) : undefined,
+  ]);
+}
