@@ -1,0 +1,51 @@
+import {
+  camelCase,
+  parseArguments,
+  parseArgumentValue,
+  type ArgumentDefinition,
+  type ArgumentValues,
+  type ParsedArguments,
+} from "@fms-accel/trainer";
+import type { Invocation } from "../cli/command-definition.ts";
+import { UsageError } from "../errors.ts";
+
+/** The values of a command: its own flags, and those it shares with `train`. */
+export interface InvocationValues<Own extends readonly ArgumentDefinition[]> {
+  readonly own: ArgumentValues<Own>;
+  readonly shared: ParsedArguments;
+}
+
+/**
+ * Reads the flags of a command. A row of `ownTable` wins over a shared one of the same name, so that a command may have another default.
+ *
+ * @throws ArgumentError for a value that is not of its flag's type or range
+ */
+export function readInvocation<const Own extends readonly ArgumentDefinition[]>(
+  ownTable: Own,
+  { flags }: Invocation,
+): InvocationValues<Own> {
+  const rows = new Map<string, ArgumentDefinition>(ownTable.map((row) => [row.name, row]));
+  const own = new Map<string, unknown>(ownTable.map((row) => [row.name, row.default]));
+  for (const { name, value, where } of flags) {
+    const row = rows.get(name);
+    if (row !== undefined) own.set(name, parseArgumentValue(row, value, where));
+  }
+  return {
+    // Each value was parsed by the row that its type is made from.
+    own: Object.fromEntries([...own].map(([name, value]) => [camelCase(name), value])) as ArgumentValues<Own>,
+    shared: parseArguments(flags.filter(({ name }) => !rows.has(name))),
+  };
+}
+
+/** The model's folder: the word after the command, or `--model_name_or_path`. */
+export function modelFolder({ positionals }: Invocation, flag: string | null): string {
+  const [word] = positionals;
+  if (word !== undefined && flag !== null && word !== flag) {
+    throw new UsageError(`two models are given: ${word}, and --model_name_or_path ${flag}. Give one.`);
+  }
+  const folder = word ?? flag;
+  if (folder === null || folder === undefined) {
+    throw new UsageError("no model is given. Put its folder after the command, or after --model_name_or_path.");
+  }
+  return folder;
+}
