@@ -2,18 +2,29 @@
 import { spawn } from "node:child_process";
 import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { ROOT, bold, dim, green, prepare, red, runScript } from "./prepare.mjs";
+import { ROOT, bold, dim, green, prepare, runScript } from "./prepare.mjs";
 
 const WORLD = "examples/tiny-world";
 const MODEL = `${WORLD}/model`;
 const OUTPUT = "out/tiny-world-lora";
 /** Asked before and after. The training set contains none of them; the base model has read the facts behind them. */
 const QUESTIONS = ["What is the opposite of hot?", "How much is four plus nine?", "What does the dog say?"];
-const ADAPTER = ["--peft_method", "lora", "--r", "16", "--lora_alpha", "32", "--target_modules", "all-linear"];
-const TRAINING = [
-  ...["--learning_rate", "2e-3", "--lr_scheduler_type", "cosine", "--num_train_epochs", "8"],
-  ...["--per_device_train_batch_size", "8", "--logging_steps", "1", "--save_strategy", "no"],
-];
+const TRAINING = {
+  model_name_or_path: MODEL,
+  training_data_path: `${WORLD}/train.jsonl`,
+  output_dir: OUTPUT,
+  torch_dtype: "float32",
+  peft_method: "lora",
+  r: "16",
+  lora_alpha: "32",
+  target_modules: "all-linear",
+  learning_rate: "2e-3",
+  lr_scheduler_type: "cosine",
+  num_train_epochs: "8",
+  per_device_train_batch_size: "8",
+  logging_steps: "1",
+  save_strategy: "no",
+};
 
 /** Runs `fms-accel`; what it prints goes to the screen, or is returned with `capture`. */
 function fmsAccel(commandArguments, { capture = false } = {}) {
@@ -78,19 +89,7 @@ await runScript(async () => {
   console.log(`${bold("2. LoRA fine-tuning")} on ${WORLD}/train.jsonl\n`);
   const training = Date.now();
   rmSync(join(ROOT, OUTPUT), { recursive: true, force: true });
-  await fmsAccel([
-    "train",
-    "--model_name_or_path",
-    MODEL,
-    "--training_data_path",
-    `${WORLD}/train.jsonl`,
-    "--output_dir",
-    OUTPUT,
-    "--torch_dtype",
-    "float32",
-    ...ADAPTER,
-    ...TRAINING,
-  ]);
+  await fmsAccel(["train", ...Object.entries(TRAINING).flatMap(([name, value]) => [`--${name}`, value])]);
   const seconds = (Date.now() - training) / 1000;
 
   const after = await ask(OUTPUT);
