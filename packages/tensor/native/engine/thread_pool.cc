@@ -230,12 +230,15 @@ void parallel_for(int64_t items, ParallelBody body, void* argument) {
 }
 
 int num_threads() { return pool().threads(); }
+int usable_threads() { return inside_item ? 1 : num_threads(); }
 
 void set_num_threads(int threads) {
   check(threads >= 1 && threads <= kMaxThreads, "expected 1 to ", kMaxThreads, " threads, found ", threads);
   check(!inside_item, "the number of threads cannot change inside a parallel_for");
   pool().set_threads(threads);
 }
+
+int current_thread() { return thread_index; }
 
 void* workspace(int thread, int purpose, size_t bytes) {
   check(purpose >= 0 && purpose < kWorkspacePurposes, "workspace: purpose ", purpose, " is not below ", kWorkspacePurposes);

@@ -27,10 +27,15 @@ inline void parallel_for(int64_t items, const Body& body) {
 
 // Throws Error when FMS_ACCEL_NUM_THREADS is not a number from 1 to 1024.
 int num_threads();
+// Threads that a parallel_for called here would use: 1 inside of an item.
+int usable_threads();
 void set_num_threads(int threads);
 
-// Scratch of at least `bytes`, 64-byte aligned, kept between calls, private to (calling thread, purpose). `thread` is the index
-// that parallel_for gave to the caller, 0 outside of it; a pointer may be handed to the items of a parallel_for.
+// The index that parallel_for gave to the item in progress; 0 outside of it.
+int current_thread();
+
+// Scratch of at least `bytes`, 64-byte aligned, kept between calls, private to (calling thread, purpose); `thread` must be
+// current_thread(). A pointer may be handed to the items of a parallel_for.
 // Purposes below 8 belong to plugins and operations, the others to the engine itself.
 constexpr int kWorkspacePurposes = 16;
 void* workspace(int thread, int purpose, size_t bytes);

@@ -1,0 +1,226 @@
+// The loop nest (cpu/gemm.h says what it computes, cpu/gemm_plan.h how it is cut).
+#include "cpu/gemm.h"
+
+#include "cpu/gemm_pack.h"
+#include "cpu/gemm_plan.h"
+#include "cpu/gemm_prepack.h"
+#include "cpu/gemm_sink.h"
+#include "cpu/gemm_tile.h"
+#include "cpu/kernel_sources.h"
+#include "engine/thread_pool.h"
+
+namespace fms_accel::FMS_ACCEL_ISA {
+namespace {
+
+enum Purpose { kSharedA = 8, kSharedB, kPrivate, kSharedSums, kPrivateSums };
+
+template <class T>
+T* scratch(Purpose purpose, int64_t words) {
+  return static_cast<T*>(workspace(current_thread(), purpose, 4 * static_cast<size_t>(words)));
+}
+
+// Where the packed panels of one operand lie: those of block b from (b - first_block) * block_steps * padded on.
+struct Packed {
+  const uint32_t* base;
+  int64_t padded, first_lane, first_block, block_steps;
+  const uint32_t* panel(const Panels& panels, int64_t p, int64_t block, int64_t steps) const {
+    return base + (block - first_block) * block_steps * padded + (first_lane + panels.start(p)) * steps;
+  }
+};
+
+// One chunk of C for some blocks of k.
+class Chunk {
+ public:
+  Chunk(const GemmArguments& g, const Plan& plan, const Panels& rows, const Panels& columns, int64_t first_block,
+        int64_t end_block, float* sums)
+      : g_(g), plan_(plan), rows_(rows), columns_(columns), first_block_(first_block), end_block_(end_block), sums_(sums) {}
+
+  void run() {
+    if (plan_.share_a) share(rows_, g_.a, kSharedA, a_);
+    if (g_.b.prepacked != nullptr) {
+      b_ = {prepacked_panels(g_.b.prepacked), column_panels(0, g_.n).padded(), columns_.origin, 0, block_steps()};
+    } else if (plan_.share_b) {
+      share(columns_, g_.b, kSharedB, b_);
+    }
+    const int64_t row_items = min_of(plan_.row_items, rows_.count);
+    const int64_t column_items = min_of(plan_.column_items, columns_.count);
+    parallel_for(row_items * column_items, [&](int64_t item, int) {
+      const int64_t r = item / column_items, c = item % column_items;
+      compute(rows_.count * r / row_items, rows_.count * (r + 1) / row_items, columns_.count * c / column_items,
+              columns_.count * (c + 1) / column_items);
+    });
+  }
+
+ private:
+  int64_t steps(int64_t block) const { return step_count(g_.compute, plan_.blocks.length(block)); }
+  int64_t block_steps() const { return step_count(g_.compute, plan_.blocks.size); }
+
+  // Panels [begin, end), one after the other.
+  void pack(const Panels& panels, const GemmSource& source, int64_t begin, int64_t end, int64_t block, uint32_t* to) const {
+    const int64_t k0 = plan_.blocks.first(block), kc = plan_.blocks.length(block), from = panels.start(begin);
+    if (!panels.rows) {
+      const int64_t last = panels.start(end - 1) + panels.lanes(end - 1);
+      pack_source(g_.compute, source, {to, panels.origin + from, last - from, kTileColumns, k0, kc});
+      return;
+    }
+    for (int64_t p = begin; p < end; ++p) {
+      const int64_t height = panels.width(p);
+      uint32_t* panel = to + (panels.start(p) - from) * steps(block);
+      pack_source(g_.compute, source, {panel, panels.origin + panels.start(p), height, height, k0, kc});
+    }
+  }
+
+  // All threads pack all panels for all blocks at hand.
+  void share(const Panels& panels, const GemmSource& source, Purpose purpose, Packed& packed) const {
+    constexpr int64_t kPanels = 4;  // of an item
+    const int64_t padded = panels.padded(), groups = divide_up(panels.count, kPanels);
+    auto* const base = scratch<uint32_t>(purpose, (end_block_ - first_block_) * block_steps() * padded);
+    packed = {base, padded, 0, first_block_, block_steps()};
+    parallel_for(groups * (end_block_ - first_block_), [&](int64_t item, int) {
+      const int64_t block = first_block_ + item / groups, begin = item % groups * kPanels;
+      uint32_t* to = base + (block - first_block_) * block_steps() * padded + panels.start(begin) * steps(block);
+      pack(panels, source, begin, min_of(begin + kPanels, panels.count), block, to);
+    });
+  }
+
+  // One item: rows of panels [p0, p1) and columns of panels [q0, q1).
+  void compute(int64_t p0, int64_t p1, int64_t q0, int64_t q1) const {
+    const int64_t row0 = rows_.start(p0), column0 = columns_.start(q0);
+    const int64_t row_count = rows_.start(p1 - 1) + rows_.width(p1 - 1) - row0;
+    const int64_t column_count = columns_.start(q1 - 1) + columns_.width(q1 - 1) - column0;
+    Item item{p0, p1, q0, q1, nullptr, 0, 0, 0};
+    if (plan_.blocks.count > 1) {
+      if (g_.c.store == nullptr && g_.c.dtype == DType::kFloat32) {
+        item.sums = static_cast<float*>(g_.c.data) + rows_.origin * g_.c.row_stride + columns_.origin;
+        item.sums_stride = g_.c.row_stride;
+      } else if (sums_ != nullptr) {
+        item.sums = sums_;
+        item.sums_stride = columns_.padded();
+      } else {
+        item.sums = scratch<float>(kPrivateSums, row_count * column_count);
+        item.sums_stride = column_count;
+        item.sums_row = row0;
+        item.sums_column = column0;
+      }
+    }
+    const int64_t own_lanes = max_of(plan_.share_a || plan_.direct_a ? 0 : row_count, plan_.share_b ? 0 : column_count);
+    uint32_t* own = own_lanes == 0 ? nullptr : scratch<uint32_t>(kPrivate, own_lanes * block_steps());
+    for (int64_t block = first_block_; block < end_block_; ++block) {
+      if (own != nullptr && !plan_.share_b) pack(columns_, g_.b, q0, q1, block, own);
+      if (own != nullptr && plan_.share_b) pack(rows_, g_.a, p0, p1, block, own);
+      multiply(item, block, own);
+    }
+  }
+
+  struct Item {
+    int64_t p0, p1, q0, q1;
+    float* sums;
+    int64_t sums_stride, sums_row, sums_column;  // and the place in the chunk of its first element
+  };
+
+  // All tiles of an item for one block. A private operand lies in the second-level cache: it is the inner loop.
+  void multiply(const Item& item, int64_t block, const uint32_t* own) const {
+    const int64_t count = steps(block);
+    const auto a = [&](int64_t p) {
+      if (plan_.share_a) return a_.panel(rows_, p, block, count);
+      return own + (rows_.start(p) - rows_.start(item.p0)) * count;
+    };
+    const auto b = [&](int64_t q) {
+      if (plan_.share_b) return b_.panel(columns_, q, block, count);
+      return own + (columns_.start(q) - columns_.start(item.q0)) * count;
+    };
+    if (plan_.direct_a) {
+      for (int64_t p = item.p0; p < item.p1; ++p)
+        for (int64_t q = item.q0; q < item.q1; ++q) tile(item, block, p, q, nullptr, b(q));
+    } else if (plan_.share_b) {
+      for (int64_t q = item.q0; q < item.q1; ++q)
+        for (int64_t p = item.p0; p < item.p1; ++p) tile(item, block, p, q, a(p), b(q));
+    } else {
+      for (int64_t p = item.p0; p < item.p1; ++p)
+        for (int64_t q = item.q0; q < item.q1; ++q) tile(item, block, p, q, a(p), b(q));
+    }
+  }
+
+  void tile(const Item& item, int64_t block, int64_t p, int64_t q, const uint32_t* a, const uint32_t* b) const {
+    TilePlace place;
+    place.row = rows_.origin + rows_.start(p);
+    place.rows = rows_.width(p);
+    place.column = columns_.origin + columns_.start(q);
+    place.columns = columns_.lanes(q);
+    place.sums_stride = item.sums_stride;
+    place.sums = item.sums == nullptr ? nullptr
+                                      : item.sums + (rows_.start(p) - item.sums_row) * item.sums_stride +
+                                            columns_.start(q) - item.sums_column;
+    place.first = block == 0;
+    place.last = block == plan_.blocks.count - 1;
+    const bool narrow = columns_.width(q) == kLanes;
+
+    // The micro-kernel writes to C or to the running sums itself where nothing but an addition is asked for.
+    const bool to_c = g_.c.store == nullptr && g_.c.dtype == DType::kFloat32;
+    const bool plain = g_.alpha == 1 && (!place.first || (g_.bias == nullptr && (g_.beta == 0 || (to_c && g_.beta == 1))));
+    if (plain && to_c && place.columns == columns_.width(q)) {
+      float* c = static_cast<float*>(g_.c.data) + place.row * g_.c.row_stride + place.column;
+      product(block, place, narrow, a, b, c, g_.c.row_stride, !place.first || g_.beta == 1);
+    } else if (plain && !to_c && !place.last) {
+      product(block, place, narrow, a, b, place.sums, place.sums_stride, !place.first);
+    } else {
+      alignas(64) float values[kTileRows * kTileColumns];
+      product(block, place, narrow, a, b, values, kTileColumns, false);
+      finish_tile(g_, place, values);
+    }
+  }
+
+  void product(int64_t block, const TilePlace& place, bool narrow, const uint32_t* a, const uint32_t* b, float* c,
+               int64_t c_stride, bool accumulate) const {
+    if (!plan_.direct_a) {
+      tile_kernel(g_.compute, place.rows, narrow)(steps(block), a, b, c, c_stride, accumulate);
+      return;
+    }
+    const int64_t item_bytes = g_.a.dense.dtype == DType::kFloat32 ? 4 : 2;
+    const int64_t offset = place.row * g_.a.dense.lane_stride + plan_.blocks.first(block);
+    const char* rows = static_cast<const char*>(g_.a.dense.data) + offset * item_bytes;
+    direct_kernel(g_.compute, place.rows, narrow)(steps(block), rows, g_.a.dense.lane_stride * item_bytes, b, c, c_stride,
+                                                  accumulate);
+  }
+
+  const GemmArguments& g_;
+  const Plan& plan_;
+  const Panels &rows_, &columns_;
+  const int64_t first_block_, end_block_;
+  float* const sums_;
+  Packed a_{}, b_{};
+};
+
+// k = 0: sums of nothing.
+void store_without_product(const GemmArguments& g) {
+  for (int64_t i = 0; i < g.m; i += kTileRows) {
+    for (int64_t j = 0; j < g.n; j += kTileColumns) {
+      alignas(64) float zeros[kTileRows * kTileColumns] = {};
+      finish_tile(g, {i, min_of(kTileRows, g.m - i), j, min_of(kTileColumns, g.n - j), nullptr, 0, true, true}, zeros);
+    }
+  }
+}
+
+}  // namespace
+
+void gemm(const GemmArguments& g) {
+  if (g.m <= 0 || g.n <= 0) return;
+  if (g.b.prepacked != nullptr) check_prepacked(g.b.prepacked, g.compute, g.n, g.k);
+  if (g.k <= 0) return store_without_product(g);
+  const Plan plan = make_plan(g, usable_threads());
+  const bool keeps_sums = plan.blocks.count > plan.blocks_at_once &&
+                          (g.c.store != nullptr || g.c.dtype != DType::kFloat32);
+  for (int64_t j = 0; j < g.n; j += plan.chunk_columns) {
+    const Panels columns = column_panels(j, min_of(plan.chunk_columns, g.n - j));
+    for (int64_t i = 0; i < g.m; i += plan.chunk_rows) {
+      const Panels rows = plan.rows_of(i, min_of(plan.chunk_rows, g.m - i));
+      float* sums = keeps_sums ? scratch<float>(kSharedSums, rows.extent * columns.padded()) : nullptr;
+      for (int64_t block = 0; block < plan.blocks.count; block += plan.blocks_at_once) {
+        const int64_t end = min_of(block + plan.blocks_at_once, plan.blocks.count);
+        Chunk(g, plan, rows, columns, block, end, sums).run();
+      }
+    }
+  }
+}
+
+}  // namespace fms_accel::FMS_ACCEL_ISA

@@ -1,0 +1,19 @@
+// From dense matrices to panels (cpu/gemm.h).
+#pragma once
+#include "cpu/gemm_simd.h"
+
+namespace fms_accel::FMS_ACCEL_ISA {
+
+// Columns of the panel that holds the next of `left` columns.
+FMS_ACCEL_INLINE int64_t panel_columns(int64_t left) { return left <= kLanes ? kLanes : kTileColumns; }
+
+// GemmKernels::pack_dense.
+void pack_dense(Compute compute, const DenseOperand& dense, const GemmPanels& panels);
+
+// Any source but a prepacked one.
+FMS_ACCEL_INLINE void pack_source(Compute compute, const GemmSource& source, const GemmPanels& panels) {
+  if (source.pack != nullptr) source.pack(source.context, panels);
+  else pack_dense(compute, source.dense, panels);
+}
+
+}  // namespace fms_accel::FMS_ACCEL_ISA

@@ -1,0 +1,114 @@
+#include "cpu/gemm_plan.h"
+
+#include "cpu/gemm_tile.h"
+
+namespace fms_accel::FMS_ACCEL_ISA {
+namespace {
+
+// A shared operand is packed in pieces of at most this size (of a last-level cache shared by some cores) and, for that, at least
+// kStrip lanes wide: the other operand is packed once for each strip, which costs about 1 / 128 of the product.
+constexpr int64_t kSharedBytes = 8 << 20, kStrip = 1024;
+// Rows or columns of a private operand in one chunk: bounds the running sums of long k.
+constexpr int64_t kPrivateChunk = 4096;
+// Columns at once where B is prepacked: bounds the running sums of one item.
+constexpr int64_t kPrepackedStrip = 2048;
+// Products below this many multiplications are not worth waking a thread for.
+constexpr int64_t kParallelWork = 128 << 10;
+// Items for each thread, where there are enough panels: a thread that is held up leaves its share to the others.
+constexpr int64_t kItemsPerThread = 4;
+// Fewer rows in a panel than this keep the multipliers waiting for each other.
+constexpr int64_t kFewRows = kTileRows * 4 / 7;
+// Columns of C up to which reading rows of A in place beats packing them.
+constexpr int64_t kDirectColumns = kTileColumns;
+
+int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
+
+int values_per_step(Compute compute) {
+  int values = 1;
+  with_step(compute, [&](auto step) { values = decltype(step)::kValues; });
+  return values;
+}
+
+bool can_read_in_place(const GemmArguments& g) {
+  const DenseOperand& a = g.a.dense;
+  const int values = values_per_step(g.compute);
+  const bool as_stored = g.compute == Compute::kFloat32 ? a.dtype == DType::kFloat32
+                                                        : values == 2 && a.dtype == DType::kBFloat16;
+  return g.a.pack == nullptr && as_stored && a.k_stride == 1 && a.lane_index == nullptr && a.k_index == nullptr &&
+         g.k % values == 0;
+}
+
+// Lanes of a strip of a shared operand, and blocks of k packed at once.
+int64_t strip_of(int64_t extent, const KBlocks& blocks, int64_t block_steps) {
+  const int64_t fitting = kSharedBytes / 4 / (blocks.count * block_steps);
+  return min_of(extent, max_of(kStrip, fitting / kTileColumns * kTileColumns));
+}
+
+}  // namespace
+
+KBlocks k_blocks(Compute compute, int64_t k) {
+  const int values = values_per_step(compute);
+  const int64_t tail = kTailSteps * values, limit = kBlockSteps * values;
+  const int64_t wanted = k <= tail ? 1 : divide_up(k - tail, limit);
+  const int64_t size = max_of(kBlockGranule, round_up(divide_up(k, wanted), kBlockGranule));
+  return {k, size, max_of(1, divide_up(k, size))};
+}
+
+Panels row_panels(int64_t origin, int64_t extent, int64_t count) { return {origin, extent, count, true}; }
+Panels column_panels(int64_t origin, int64_t extent) {
+  return {origin, extent, divide_up(extent, kTileColumns), false};
+}
+
+Panels Plan::rows_of(int64_t origin, int64_t extent) const {
+  const int64_t least = divide_up(extent, most_rows);
+  const int64_t even = round_up(least, row_items);
+  return row_panels(origin, extent, even > least && extent / even < min_of(kFewRows, most_rows) ? least : even);
+}
+
+Plan make_plan(const GemmArguments& g, int threads) {
+  Plan plan;
+  plan.blocks = k_blocks(g.compute, g.k);
+  const int64_t block_steps = divide_up(plan.blocks.size, values_per_step(g.compute));
+  const bool prepacked = g.b.prepacked != nullptr;
+  const int64_t team = g.m * g.n * g.k < kParallelWork ? 1 : threads;
+
+  plan.direct_a = g.n <= kDirectColumns && can_read_in_place(g);
+  plan.most_rows = plan.direct_a ? kDirectRows : kTileRows;
+  plan.share_b = prepacked || plan.direct_a || g.m >= g.n;
+  plan.share_a = !plan.share_b;
+  const int64_t row_pieces = divide_up(g.m, plan.direct_a ? kDirectRows : kFewRows);
+  const int64_t column_pieces = divide_up(g.n, kTileColumns);
+  if (team > 1 && (plan.share_b ? row_pieces : column_pieces) < team) plan.share_a = plan.share_b = true;
+  if (plan.direct_a) plan.share_a = false;
+
+  plan.chunk_rows = min_of(g.m, plan.share_a ? strip_of(g.m, plan.blocks, block_steps) : kPrivateChunk);
+  plan.chunk_columns = min_of(g.n, prepacked       ? (plan.blocks.count > 1 ? kPrepackedStrip : g.n)
+                                   : plan.share_b ? strip_of(g.n, plan.blocks, block_steps)
+                                                  : kPrivateChunk);
+  const int64_t lanes_shared =
+      max_of(plan.share_a ? plan.chunk_rows : 1, plan.share_b && !prepacked ? plan.chunk_columns : 1);
+  plan.blocks_at_once = clamp_of(kSharedBytes / 4 / (block_steps * lanes_shared), 1, plan.blocks.count);
+
+  // Items: what a thread packs for itself must fit, and every thread should have some.
+  const auto cut = [&](int64_t panels, int64_t panel_lanes, int64_t fewest_panels, bool is_private) {
+    const int64_t fitting = max_of(1, kPrivateBytes / (4 * block_steps * panel_lanes));
+    const int64_t least = is_private ? divide_up(panels, fitting) : 1;
+    if (team == 1) return least;
+    const int64_t wanted = max_of(least, min_of(kItemsPerThread * team, divide_up(panels, fewest_panels)));
+    return min_of(panels, round_up(wanted, team));
+  };
+  if (plan.share_a && plan.share_b) {
+    plan.column_items = min_of(divide_up(plan.chunk_columns, kTileColumns), kItemsPerThread * team);
+    plan.row_items = clamp_of(kItemsPerThread * team / plan.column_items, 1, divide_up(plan.chunk_rows, kTileRows));
+  } else if (plan.share_b) {
+    plan.row_items = cut(divide_up(plan.chunk_rows, team > 1 ? min_of(kFewRows, plan.most_rows) : plan.most_rows),
+                         plan.most_rows, 4, true);
+    plan.column_items = 1;
+  } else {
+    plan.row_items = 1;
+    plan.column_items = cut(divide_up(plan.chunk_columns, kTileColumns), kTileColumns, 2, true);
+  }
+  return plan;
+}
+
+}  // namespace fms_accel::FMS_ACCEL_ISA

@@ -1,0 +1,22 @@
+// B packed once (GemmKernels::prepack).
+#pragma once
+#include "cpu/gemm_plan.h"
+
+namespace fms_accel::FMS_ACCEL_ISA {
+
+// 32-bit words of a panel for each of its lanes.
+FMS_ACCEL_INLINE int64_t step_count(Compute compute, int64_t kc) {
+  int64_t steps = kc;
+  with_step(compute, [&](auto step) { steps = divide_up(kc, decltype(step)::kValues); });
+  return steps;
+}
+
+size_t prepacked_bytes(Compute compute, int64_t n, int64_t k);
+void prepack(Compute compute, int64_t n, int64_t k, const GemmSource& b, void* to);
+
+// Throws Error for a buffer that was packed for another shape, compute type or instruction set.
+void check_prepacked(const void* packed, Compute compute, int64_t n, int64_t k);
+// The panels: block of k by block of k, in each one panel after the other.
+const uint32_t* prepacked_panels(const void* packed);
+
+}  // namespace fms_accel::FMS_ACCEL_ISA

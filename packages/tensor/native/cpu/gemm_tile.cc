@@ -1,0 +1,119 @@
+#include "cpu/gemm_tile.h"
+
+namespace fms_accel::FMS_ACCEL_ISA {
+namespace {
+
+FMS_ACCEL_INLINE Floats load_panel(const uint32_t* p) { return load_floats(reinterpret_cast<const float*>(p)); }
+
+FMS_ACCEL_INLINE Floats broadcast_word(const void* p) {
+  float word;  // a float, or a pair of bfloat16 that is only carried as one
+  memcpy(&word, p, 4);
+  return broadcast(word);
+}
+
+template <int kRows, int kVectors>
+FMS_ACCEL_INLINE void write_tile(Floats (&sum)[kRows][kVectors], float* c, int64_t c_stride, bool accumulate) {
+  if (accumulate) {
+    FMS_ACCEL_UNROLL
+    for (int i = 0; i < kRows; ++i) {
+      FMS_ACCEL_UNROLL
+      for (int v = 0; v < kVectors; ++v) {
+        float* to = c + i * c_stride + v * kLanes;
+        store_floats(to, add(load_floats(to), sum[i][v]));
+      }
+    }
+  } else {
+    FMS_ACCEL_UNROLL
+    for (int i = 0; i < kRows; ++i) {
+      FMS_ACCEL_UNROLL
+      for (int v = 0; v < kVectors; ++v) store_floats(c + i * c_stride + v * kLanes, sum[i][v]);
+    }
+  }
+}
+
+// Zero sums; C's lines are asked for now and used at the end.
+template <int kRows, int kVectors>
+FMS_ACCEL_INLINE void begin_tile(Floats (&sum)[kRows][kVectors], const float* c, int64_t c_stride) {
+  FMS_ACCEL_UNROLL
+  for (int i = 0; i < kRows; ++i) {
+    FMS_ACCEL_UNROLL
+    for (int v = 0; v < kVectors; ++v) sum[i][v] = zero_floats();
+    prefetch(c + i * c_stride);
+    if constexpr (kVectors > 1) prefetch(c + i * c_stride + kVectors * kLanes - 1);
+  }
+}
+
+template <class Step, int kRows, int kVectors>
+struct PackedTile {
+  static void run(int64_t steps, const uint32_t* a, const uint32_t* b, float* c, int64_t c_stride, bool accumulate) {
+    Floats sum[kRows][kVectors];
+    begin_tile(sum, c, c_stride);
+    for (int64_t s = 0; s < steps; ++s, a += kRows, b += kVectors * kLanes) {
+      Floats column[kVectors];
+      FMS_ACCEL_UNROLL
+      for (int v = 0; v < kVectors; ++v) column[v] = load_panel(b + v * kLanes);
+      FMS_ACCEL_UNROLL
+      for (int i = 0; i < kRows; ++i) {
+        const Floats row = broadcast_word(a + i);
+        FMS_ACCEL_UNROLL
+        for (int v = 0; v < kVectors; ++v) sum[i][v] = Step::multiply_add(row, column[v], sum[i][v]);
+      }
+    }
+    write_tile(sum, c, c_stride, accumulate);
+  }
+};
+
+template <class Step, int kRows, int kVectors>
+struct DirectTile {
+  static void run(int64_t steps, const char* a, int64_t a_stride, const uint32_t* b, float* c, int64_t c_stride,
+                  bool accumulate) {
+    Floats sum[kRows][kVectors];
+    begin_tile(sum, c, c_stride);
+    for (int64_t s = 0; s < steps; ++s, a += 4, b += kVectors * kLanes) {
+      Floats column[kVectors];
+      FMS_ACCEL_UNROLL
+      for (int v = 0; v < kVectors; ++v) column[v] = load_panel(b + v * kLanes);
+      FMS_ACCEL_UNROLL
+      for (int i = 0; i < kRows; ++i) {
+        const Floats row = broadcast_word(a + i * a_stride);
+        FMS_ACCEL_UNROLL
+        for (int v = 0; v < kVectors; ++v) sum[i][v] = Step::multiply_add(row, column[v], sum[i][v]);
+      }
+    }
+    write_tile(sum, c, c_stride, accumulate);
+  }
+};
+
+// Tables of one kernel for each number of rows.
+template <class Kernel, template <class, int, int> class Tile, class Step, int kMost>
+struct Table {
+  Kernel full[kMost], narrow[kMost];
+  constexpr Table() : full(), narrow() { fill<kMost>(); }
+  template <int kRows>
+  constexpr void fill() {
+    full[kRows - 1] = Tile<Step, kRows, kTileVectors>::run;
+    narrow[kRows - 1] = Tile<Step, kRows, 1>::run;
+    if constexpr (kRows > 1) fill<kRows - 1>();
+  }
+};
+
+constexpr Table<TileKernel, PackedTile, FloatStep, kTileRows> kFloatTiles;
+constexpr Table<TileKernel, PackedTile, Bf16Step, kTileRows> kBf16Tiles;
+constexpr Table<DirectKernel, DirectTile, FloatStep, kDirectRows> kFloatDirect;
+constexpr Table<DirectKernel, DirectTile, Bf16Step, kDirectRows> kBf16Direct;
+
+}  // namespace
+
+TileKernel tile_kernel(Compute compute, int64_t rows, bool narrow) {
+  const auto& table = *(compute == Compute::kBFloat16 ? &kBf16Tiles.full : &kFloatTiles.full);
+  const auto& narrow_table = *(compute == Compute::kBFloat16 ? &kBf16Tiles.narrow : &kFloatTiles.narrow);
+  return narrow ? narrow_table[rows - 1] : table[rows - 1];
+}
+
+DirectKernel direct_kernel(Compute compute, int64_t rows, bool narrow) {
+  const auto& table = *(compute == Compute::kBFloat16 ? &kBf16Direct.full : &kFloatDirect.full);
+  const auto& narrow_table = *(compute == Compute::kBFloat16 ? &kBf16Direct.narrow : &kFloatDirect.narrow);
+  return narrow ? narrow_table[rows - 1] : table[rows - 1];
+}
+
+}  // namespace fms_accel::FMS_ACCEL_ISA
