@@ -29,6 +29,8 @@ export {
   setNumThreads,
 } from "./engine.ts";
 
+export { type OperationProfile, startProfile } from "./profile.ts";
+
 // ---- Gradients -----------------------------------------------------------------------------------------------------------------
 export { checkpoint } from "./autograd/checkpoint.ts";
 export { isGradEnabled, noGrad } from "./autograd/grad-mode.ts";
@@ -108,3 +110,5 @@ export { layerNorm, LayerNorm } from "./nn/layer-norm.ts";
 export { Linear, type LinearOptions } from "./nn/linear.ts";
 export { Module, type ModuleList } from "./nn/module.ts";
 export { Parameter } from "./nn/parameter.ts";
+export { logSoftmax, softmax } from "./ops/softmax.ts";
+export { crossEntropy, type CrossEntropyOptions } from "./ops/cross-entropy.ts";

@@ -2,80 +2,19 @@
 // result for any length; integers are added in int64. Blocks are cut by shape alone, and their results are combined in order.
 #include <vector>
 
-#include "cpu/elements.h"
 #include "cpu/kernel_sources.h"
-#include "cpu/vector_math.h"
+#include "cpu/runs.h"
 #include "engine/thread_pool.h"
 
 namespace fms_accel::FMS_ACCEL_ISA {
 namespace {
 
-constexpr int64_t kItem = 16 * kRun;    // elements that one parallel item reads at least, where there are as many
 constexpr int64_t kBlock = 64 * kRun;   // a longer row is split into several items
 constexpr int64_t kPanel = 512;         // columns that are reduced side by side
 constexpr int64_t kPanelRows = 256;     // rows of one item, where there are few columns
 constexpr int64_t kFewPanels = 32;
 constexpr int64_t kFloatRows = 16;      // rows that are added in float32 before they go to float64
 constexpr int64_t kShortRow = 32;       // shorter rows are reduced side by side, as columns
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
-
-// A reduction has: Compute, what elements are loaded as; Total, what runs are combined in; the neutral element; join, the
-// operation itself on both types.
-template <class ComputeType, class TotalType>
-struct Add {
-  using Compute = ComputeType;
-  using Total = TotalType;
-  template <class T>
-  static T neutral() {
-    return 0;
-  }
-  static float join(float a, float b) { return a + b; }
-  static double join(double a, double b) { return a + b; }
-  static int64_t join(int64_t a, int64_t b) { return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b)); }
-};
-// NaN wins over everything.
-template <class Type>
-struct Largest {
-  using Compute = Type;
-  using Total = Type;
-  template <class T>
-  static T neutral() {
-    if constexpr (__is_same(T, float)) return -__builtin_inff();
-    return INT64_MIN;
-  }
-  static Type join(Type a, Type b) { return b > a || b != b ? b : a; }
-};
-template <class Type>
-struct Smallest {
-  using Compute = Type;
-  using Total = Type;
-  template <class T>
-  static T neutral() {
-    if constexpr (__is_same(T, float)) return __builtin_inff();
-    return INT64_MAX;
-  }
-  static Type join(Type a, Type b) { return b < a || b != b ? b : a; }
-};
-
-// A run of at most kRun values: 64 running results side by side, then joined pairwise.
-template <class Op>
-typename Op::Total join_run(const typename Op::Compute* values, int64_t count) {
-  using Compute = typename Op::Compute;
-  constexpr int64_t kLanes = 64;
-  alignas(64) Compute lanes[kLanes];
-  for (int64_t j = 0; j < kLanes; ++j) lanes[j] = Op::template neutral<Compute>();
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    for (int64_t j = 0; j < kLanes; ++j) lanes[j] = Op::join(lanes[j], values[i + j]);
-  }
-  for (int64_t j = 0; i + j < count; ++j) lanes[j] = Op::join(lanes[j], values[i + j]);
-  for (int64_t width = kLanes / 2; width > 0; width /= 2) {
-    for (int64_t j = 0; j < width; ++j) lanes[j] = Op::join(lanes[j], lanes[j + width]);
-  }
-  return lanes[0];
-}
 
 // The reduced elements of kept position `k` as an operand of the loop `reduced`.
 Operand row_of(const Reduction& r, int64_t k) {
@@ -265,25 +204,11 @@ void argmax(const Reduction& r) {
 }
 
 void logsumexp(const Reduction& r) {
-  const int64_t length = r.reduced.numel;
-  const int64_t rows_per_item = min_of(kRun, ceil_div(kItem, length));
+  const int64_t rows_per_item = min_of(kRun, ceil_div(kItem, r.reduced.numel));
   parallel_for(ceil_div(r.kept.numel, rows_per_item), [&](int64_t item, int) {
-    alignas(64) float results[kRun], buffer[kRun], exponentials[kRun];
+    float results[kRun];
     const int64_t begin = item * rows_per_item, end = min_of(r.kept.numel, begin + rows_per_item);
-    for (int64_t k = begin; k < end; ++k) {
-      const Operand row = row_of(r, k);
-      const float largest = join_row<Largest<float>>(r, row, 0, length);
-      // An infinite largest value would give inf - inf.
-      const float shift = __builtin_fabsf(largest) == __builtin_inff() ? 0.0f : largest;
-      double total = 0;
-      for (int64_t at = 0; at < length; at += kRun) {
-        const int64_t count = min_of(kRun, length - at);
-        const float* values = load_run<float>(r.reduced, row, at, at + count, buffer);
-        for (int64_t i = 0; i < count; ++i) exponentials[i] = exp_of(values[i] - shift);
-        total += join_run<Add<float, double>>(exponentials, count);
-      }
-      results[k - begin] = static_cast<float>(static_cast<double>(shift) + __builtin_log(total));
-    }
+    for (int64_t k = begin; k < end; ++k) results[k - begin] = static_cast<float>(sum_exponentials(r.reduced, row_of(r, k)).log());
     store_run<float>(r.kept, r.out, begin, end, results);
   });
 }
