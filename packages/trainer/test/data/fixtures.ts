@@ -12,8 +12,8 @@ export function fixture(path: string): string {
 }
 
 /** A committed JSON fixture; the caller says what is in it. */
-export function readFixture<T>(path: string): T {
-  return JSON.parse(readFileSync(fixture(path), "utf8")) as T;
+export function readFixture(path: string): unknown {
+  return JSON.parse(readFileSync(fixture(path), "utf8"));
 }
 
 /** A folder that is gone after the test. */

@@ -6,8 +6,23 @@ import { allRows, errorOf, fixture, TemporaryFolder } from "./fixtures.ts";
 
 const BOM = "\uFEFF";
 
+/** Typed arrays and lists are equal here; the timestamp is an ISO string (parquet) or milliseconds (Arrow). */
+function comparable(row: Readonly<Record<string, unknown>>): unknown {
+  const when = row["when"];
+  return {
+    ...row,
+    input_ids: Array.from(row["input_ids"] as number[]),
+    labels: Array.from(row["labels"] as number[]),
+    when: (typeof when === "string" ? Date.parse(when) : Number(when)) - 1_700_000_000_000,
+  };
+}
+
 describe("json and jsonl", () => {
-  const rows = [{ text: "Grüße 🙂", n: 1 }, { text: "two", n: [1, 2] }, { text: "", other: null }];
+  const rows = [
+    { text: "Grüße 🙂", n: 1 },
+    { text: "two", n: [1, 2] },
+    { text: "", other: null },
+  ];
   const texts: Record<string, string> = {
     "lines.jsonl": rows.map((row) => `${JSON.stringify(row)}\n`).join(""),
     "no-newline-at-the-end.jsonl": rows.map((row) => JSON.stringify(row)).join("\n"),
@@ -60,13 +75,25 @@ describe("json and jsonl", () => {
     using folder = new TemporaryFolder();
     const cases: [string, string | Uint8Array, RegExp][] = [
       ["broken.jsonl", '{"a": 1}\n\n{"a": }\n', /broken\.jsonl, line 3: not valid JSON: found .*Unexpected token/],
-      ["number.jsonl", '{"a": 1}\n7\n', /number\.jsonl, line 2: not a row: expected an object .*, found a number \(7\)/],
+      [
+        "number.jsonl",
+        '{"a": 1}\n7\n',
+        /number\.jsonl, line 2: not a row: expected an object .*, found a number \(7\)/,
+      ],
       ["strings.json", '["a", "b"]', /strings\.json, line 1: not a row: expected an object .*, found a string \("a"\)/],
-      ["open.json", '[{"a": 1},\n{"a": 2}', /open\.json, line 2: not valid JSON: expected ",", found the end of the file/],
+      [
+        "open.json",
+        '[{"a": 1},\n{"a": 2}',
+        /open\.json, line 2: not valid JSON: expected ",", found the end of the file/,
+      ],
       ["behind.json", '[{"a": 1}]\n{"a": 2}', /behind\.json, line 2: text behind the list/],
       ["comma.json", '[{"a": 1},]', /comma\.json, line 1: not valid JSON: expected a value, found "\]"/],
       ["latin.jsonl", Buffer.from('{"a": "\xe4"}', "latin1"), /latin\.jsonl, line 1: not valid UTF-8/],
-      ["utf16.jsonl", Buffer.from('\uFEFF{"a": 1}', "utf16le"), /utf16\.jsonl: wrong encoding: expected UTF-8, found UTF-16/],
+      [
+        "utf16.jsonl",
+        Buffer.from('\uFEFF{"a": 1}', "utf16le"),
+        /utf16\.jsonl: wrong encoding: expected UTF-8, found UTF-16/,
+      ],
       ["packed.jsonl", Uint8Array.of(0x1f, 0x8b, 8, 0), /packed\.jsonl: compressed: expected text, found gzip/],
       ["nan.jsonl", '{"a": NaN}', /nan\.jsonl, line 1: not valid JSON/],
       ["empty.jsonl", "", /empty\.jsonl: no rows/],
@@ -108,17 +135,6 @@ describe("parquet and arrow", () => {
       flag: i % 2 === 0,
     };
   });
-
-  /** Typed arrays and lists are equal here; the timestamp is an ISO string (parquet) or milliseconds (Arrow). */
-  function comparable(row: Readonly<Record<string, unknown>>): unknown {
-    const when = row["when"];
-    return {
-      ...row,
-      input_ids: Array.from(row["input_ids"] as number[]),
-      labels: Array.from(row["labels"] as number[]),
-      when: (typeof when === "string" ? Date.parse(when) : Number(when)) - 1_700_000_000_000,
-    };
-  }
 
   const files = ["none", "snappy", "gzip", "brotli", "zstd", "lz4", "v2-pages"].map((codec) => `${codec}.parquet`);
   it.each([...files, "stream.arrow", "file.arrow"])("%s", async (name) => {
@@ -184,7 +200,12 @@ describe("files, folders and patterns", () => {
     folder.write("notes.txt", "not data");
     const dataset = await loadDataset(folder.path);
     expect(dataset.length).toBe(53);
-    expect((await allRows(dataset)).slice(0, 4).map((row) => row["text"])).toEqual(["a0", "a1", "b", "Zeile 0: Grüße 🙂"]);
+    expect((await allRows(dataset)).slice(0, 4).map((row) => row["text"])).toEqual([
+      "a0",
+      "a1",
+      "b",
+      "Zeile 0: Grüße 🙂",
+    ]);
     expect(dataset.columnNames.slice(0, 3)).toEqual(["text", "x", "input_ids"]);
     expect(dataset.origin(1)).toEqual({ file: join(folder.path, "a.jsonl"), line: 2, row: 1 });
     expect(dataset.origin(4)).toEqual({ file: join(folder.path, "c.parquet"), row: 1 });
@@ -223,7 +244,10 @@ describe("files, folders and patterns", () => {
     const cases: [string | string[], RegExp][] = [
       [join(folder.path, "none.jsonl"), /none\.jsonl: no such file or folder/],
       [join(folder.path, "*.jsonl"), /\*\.jsonl: the pattern matches no file/],
-      [folder.path, /no data in the folder: expected files that end in \.json.*; its folders are train: name one of them/],
+      [
+        folder.path,
+        /no data in the folder: expected files that end in \.json.*; its folders are train: name one of them/,
+      ],
       [folder.write("data.csv", "a,b"), /data\.csv: unknown kind of file: expected an ending of .*, found "\.csv"/],
       [[], /no data: expected at least one path/],
       ["", /no data: expected a path/],

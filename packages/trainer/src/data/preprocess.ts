@@ -1,0 +1,215 @@
+import type { Dataset } from "./dataset.ts";
+import { DatasetReport, type RowEvent } from "./dataset-report.ts";
+import { createRowEncoder, type RowEncoder } from "./encode-row.ts";
+import type { EncodedRow } from "./encode-text.ts";
+import { DatasetError, type DataLocation } from "./errors.ts";
+import { countTrainable } from "./masking.ts";
+import type { Row } from "./row.ts";
+import { detectFormat, type SampleFormat, type SampleFormatOptions } from "./sample-format.ts";
+import { TokenStore, type Sample } from "./token-store.ts";
+import type { DataTokenizer } from "./tokenizer.ts";
+
+export interface PreprocessOptions extends SampleFormatOptions {
+  /** Longest sample in tokens (fms-hf-tuning's 4096); the tokenizer's own limit holds if it is lower. */
+  readonly maxSeqLength?: number | undefined;
+  /** What to do with longer samples; `truncate` is HF's way. */
+  readonly longSamples?: "truncate" | "drop" | "error" | undefined;
+  /** What to do with samples of no tokens. */
+  readonly emptySamples?: "drop" | "error" | undefined;
+  /** What to do with samples of which no token is trained; `keep` is HF's way and leaves its batches as they are. */
+  readonly untrainableSamples?: "keep" | "drop" | "error" | undefined;
+  /** Rows of the model's embedding: pretokenised ids must be below. */
+  readonly vocabSize?: number | undefined;
+  /** Bytes of tokens to keep in memory before a temporary file is used; 2 GiB. */
+  readonly memoryLimit?: number | undefined;
+  /** Called now and then with the rows done and the rows in all. */
+  readonly onProgress?: ((done: number, total: number) => void) | undefined;
+}
+
+/** Samples ready for batches. */
+export interface TokenizedDataset extends Disposable {
+  /** Number of samples. */
+  readonly length: number;
+  /** Tokens of every sample: int32 [samples]. */
+  readonly lengths: Int32Array;
+  readonly format: SampleFormat;
+  readonly report: DatasetReport;
+  /** Sample `index`, from 0. */
+  sample(index: number): Sample;
+  /** The row of the dataset that sample `index` comes from. */
+  sourceRow(index: number): number;
+}
+
+/** Rows encoded at once, so that a native tokenizer can use several threads. */
+const ROWS_AT_ONCE = 64;
+const DEFAULT_MAX_SEQ_LENGTH = 4096;
+const DEFAULT_MEMORY_LIMIT = 2 * 2 ** 30;
+const LARGEST_TOKEN_ID = 2 ** 31 - 1;
+
+/**
+ * Makes tokens and labels of all rows, in order and the same for the same input. Pretokenised data needs no tokenizer.
+ *
+ * @throws DatasetError where the format is not clear, a row cannot be used, or no sample is left
+ */
+export async function preprocessDataset(
+  dataset: Dataset,
+  tokenizer: DataTokenizer | undefined,
+  options: PreprocessOptions = {},
+): Promise<TokenizedDataset> {
+  const report = new DatasetReport();
+  const { format, notes } = detectFormat(dataset.columnNames, options);
+  report.notes.push(...notes);
+  const maxLength = longestSample(options, tokenizer, report);
+  const policy = new SamplePolicy(report, maxLength, options);
+  const encode = createRowEncoder(format, requireTokenizer(tokenizer, format), {
+    maxLength,
+    vocabSize: options.vocabSize ?? LARGEST_TOKEN_ID,
+  });
+  const store = new TokenStore(options.memoryLimit ?? DEFAULT_MEMORY_LIMIT);
+  const sources: number[] = [];
+  try {
+    for await (const [first, encoded] of encodeInOrder(dataset, encode)) {
+      for (const [i, row] of encoded.entries()) {
+        const index = first + i;
+        if (!policy.accept(row, index, dataset.origin(index))) continue;
+        // Sources are only written down from the first row on that was left out.
+        if (sources.length > 0 || store.length !== index) sources.push(index);
+        store.push(row);
+      }
+      options.onProgress?.(report.rows, dataset.length);
+    }
+    if (store.length === 0) throw new DatasetError("no samples are left", {}, { found: report.lines().join("; ") });
+  } catch (error) {
+    store[Symbol.dispose]();
+    throw error;
+  } finally {
+    dataset.release();
+  }
+  const direct = store.length - sources.length;
+  return {
+    length: store.length,
+    lengths: store.lengths,
+    format,
+    report,
+    sample: (index) => store.sample(index),
+    sourceRow: (index) => (index < direct ? index : sources[index - direct]!),
+    [Symbol.dispose]: () => store[Symbol.dispose](),
+  };
+}
+
+function longestSample(
+  options: PreprocessOptions,
+  tokenizer: DataTokenizer | undefined,
+  report: DatasetReport,
+): number {
+  const asked = options.maxSeqLength ?? DEFAULT_MAX_SEQ_LENGTH;
+  if (!Number.isInteger(asked) || asked < 1) {
+    throw new DatasetError("max_seq_length is not usable", {}, { expected: "an integer from 1", found: String(asked) });
+  }
+  const limit = tokenizer?.modelMaxLength ?? Infinity;
+  if (limit >= asked) return asked;
+  report.notes.push(`max_seq_length ${asked} is above the tokenizer's model_max_length: ${limit} is used`);
+  return limit;
+}
+
+function requireTokenizer(tokenizer: DataTokenizer | undefined, format: SampleFormat): DataTokenizer {
+  if (tokenizer !== undefined) return tokenizer;
+  if (format.kind !== "pretokenized") throw new DatasetError(`data of the format ${format.kind} needs a tokenizer`);
+  return NO_TOKENIZER;
+}
+
+/** Stands in where all rows are tokens already. */
+const NO_TOKENIZER: DataTokenizer = {
+  bosToken: undefined,
+  eosToken: undefined,
+  unkToken: undefined,
+  padToken: undefined,
+  bosTokenId: undefined,
+  chatTemplate: undefined,
+  modelMaxLength: Infinity,
+  encode: () => {
+    throw new DatasetError("no tokenizer");
+  },
+  renderChat: () => {
+    throw new DatasetError("no tokenizer");
+  },
+};
+
+/** Rows in blocks, encoded side by side and given in order. */
+async function* encodeInOrder(
+  dataset: Dataset,
+  encode: RowEncoder,
+): AsyncGenerator<readonly [first: number, rows: EncodedRow[]]> {
+  let first = 0;
+  let block: Row[] = [];
+  for await (const row of dataset.rows()) {
+    block.push(row);
+    if (block.length < ROWS_AT_ONCE) continue;
+    yield [first, await encodeBlock(dataset, block, first, encode)];
+    first += block.length;
+    block = [];
+  }
+  if (block.length > 0) yield [first, await encodeBlock(dataset, block, first, encode)];
+}
+
+/** The error of the first row that fails, whichever fails first in time. */
+async function encodeBlock(dataset: Dataset, block: Row[], first: number, encode: RowEncoder): Promise<EncodedRow[]> {
+  const results = await Promise.allSettled(block.map(async (row, i) => encode(row, dataset.origin(first + i))));
+  return results.map((result) => {
+    if (result.status === "rejected") throw result.reason;
+    return result.value;
+  });
+}
+
+/** Decides about every row and counts. */
+class SamplePolicy {
+  readonly #report: DatasetReport;
+  readonly #maxLength: number;
+  readonly #long: "truncate" | "drop" | "error";
+  readonly #empty: "drop" | "error";
+  readonly #untrainable: "keep" | "drop" | "error";
+
+  constructor(report: DatasetReport, maxLength: number, options: PreprocessOptions) {
+    this.#report = report;
+    this.#maxLength = maxLength;
+    this.#long = oneOf("long_samples", options.longSamples ?? "truncate", ["truncate", "drop", "error"]);
+    this.#empty = oneOf("empty_samples", options.emptySamples ?? "drop", ["drop", "error"]);
+    this.#untrainable = oneOf("untrainable_samples", options.untrainableSamples ?? "keep", ["keep", "drop", "error"]);
+  }
+
+  /** Whether row `index` becomes a sample. */
+  accept(row: EncodedRow, index: number, where: DataLocation): boolean {
+    const report = this.#report;
+    report.rows += 1;
+    if (row.fullLength === 0) return this.#refuse(this.#empty, "empty", index, where, "no tokens");
+    const cut = row.fullLength - row.inputIds.length;
+    if (cut > 0 && this.#long !== "truncate") {
+      const what = `longer than max_seq_length: ${row.fullLength} tokens, ${this.#maxLength} allowed`;
+      return this.#refuse(this.#long, "long-dropped", index, where, what);
+    }
+    for (const key of row.missing) report.add(`${key}-missing`, index);
+    const trainable = countTrainable(row.labels);
+    if (trainable === 0 && this.#untrainable !== "keep") {
+      return this.#refuse(this.#untrainable, "untrainable-dropped", index, where, "no trainable token");
+    }
+    if (trainable === 0) report.add("untrainable", index);
+    for (const remark of row.remarks) report.add(remark, index);
+    if (cut > 0) report.add("truncated", index);
+    report.truncatedTokens += cut;
+    report.samples += 1;
+    report.tokens += row.inputIds.length;
+    report.trainableTokens += trainable;
+    return true;
+  }
+
+  #refuse(policy: "drop" | "error", event: RowEvent, index: number, where: DataLocation, what: string): false {
+    if (policy === "error") throw new DatasetError(what, where);
+    this.#report.add(event, index);
+    return false;
+  }
+}
+
+function oneOf<T extends string>(name: string, value: T, allowed: readonly T[]): T {
+  if (allowed.includes(value)) return value;
+  throw new DatasetError(`${name} is not usable`, {}, { expected: allowed.join(", "), found: JSON.stringify(value) });
+}
