@@ -179,32 +179,38 @@ export function backwardMany(roots: readonly { tensor: Tensor; gradient: Tensor 
         for (const edge of node.inputs) if (edge !== undefined && "node" in edge) stack.push(edge.node);
       }
     };
-    const starts = roots.flatMap(({ tensor }) => (tensor.node === undefined ? [] : [tensor.node]));
-    for (const node of starts) visit(node);
-    // Keeps the graph alive while output tensors are released below.
-    for (const node of starts) node.addUser();
-    scope(() => {
-      for (const { tensor, gradient } of roots) {
-        if (tensor.node === undefined) continue;
-        accumulate(tensor.node, tensor.outputIndex, gradient ?? tensor.filledLike(1));
-      }
-    });
+    for (const { tensor } of roots) if (tensor.node !== undefined) visit(tensor.node);
     // An operation's inputs were made before it, so descending creation order is a topological order.
     const ordered = [...pending].sort((a, b) => b.order - a.order);
-    for (const node of ordered) {
-      if (node.gradients.some((gradient) => gradient !== undefined)) {
-        scope(() => {
-          const results = node.run();
-          node.inputs.forEach((edge, index) => {
-            const result = results[index];
-            if (edge === undefined || result === undefined) return;
-            if ("leaf" in edge) accumulateLeaf(edge.leaf, result);
-            else accumulate(edge.node, edge.output, result);
-          });
-        });
+    // A node that has run lets go of the nodes before it; these must not be freed before their turn.
+    for (const node of ordered) node.addUser();
+    let done = 0;
+    try {
+      scope(() => {
+        for (const { tensor, gradient } of roots) {
+          if (tensor.node !== undefined) accumulate(tensor.node, tensor.outputIndex, gradient ?? tensor.filledLike(1));
+        }
+      });
+      for (; done < ordered.length; done++) {
+        const node = ordered[done] as TapeNode;
+        if (node.gradients.some((gradient) => gradient !== undefined)) runNode(node);
+        node.free();
+        node.release();
       }
-      node.free();
+    } finally {
+      for (const node of ordered.slice(done)) node.release();
     }
-    for (const node of starts) node.release();
+  });
+}
+
+function runNode(node: TapeNode): void {
+  scope(() => {
+    const results = node.run();
+    node.inputs.forEach((edge, index) => {
+      const result = results[index];
+      if (edge === undefined || result === undefined) return;
+      if ("leaf" in edge) accumulateLeaf(edge.leaf, result);
+      else accumulate(edge.node, edge.output, result);
+    });
   });
 }

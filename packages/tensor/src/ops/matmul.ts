@@ -43,6 +43,10 @@ export function matmul(a: Tensor, b: Tensor, { transposeA = false, transposeB = 
   }
   const left = transposeA ? swapLast(a) : a;
   const right = transposeB ? swapLast(b) : b;
+  if (left.ndim > 2 && right.ndim === 2) {
+    // One matrix for all: the leading dimensions are rows, and its gradient is one product.
+    return reshape(matmul(asRows(left), right), [...left.shape.slice(0, -1), right.shape[1] as number]);
+  }
   const dtype = productDtype(left, right);
   const inBFloat16 = dtype === "bfloat16";
   return recordOperation("matmul", product(left, right, dtype, inBFloat16), [left, right], [left, right], (g, needs) => [

@@ -1,0 +1,225 @@
+import { expect, test as vitestTest } from "vitest";
+import {
+  add,
+  cat,
+  checkpoint,
+  defaultGenerator,
+  dropout,
+  isGradEnabled,
+  keep,
+  manualSeed,
+  matmul,
+  memoryStats,
+  mul,
+  noGrad,
+  relu,
+  scope,
+  slice,
+  split,
+  sub,
+  sum,
+  tanh,
+  type Tensor,
+  tensor,
+  TensorError,
+} from "../src/index.ts";
+import { randomTensor } from "./support/random-tensor.ts";
+
+// Every test runs in a scope: tensors that no scope owns are freed whenever JavaScript collects them, which would disturb the counts.
+const test = (name: string, body: () => void): void => vitestTest(name, () => scope(body));
+
+const leaf = (...values: number[]): Tensor => tensor(values, { requiresGrad: true });
+
+// ---- Tape ----------------------------------------------------------------------------------------------------------------------
+
+test("gradients of a tensor that is used many times add up", () => {
+  const x = leaf(1, 2, 3);
+  sum(add(add(mul(x, x), x), mul(x, 3))).backward();
+  expect(x.grad?.toArray()).toEqual([6, 8, 10]);
+});
+
+test("two backward calls accumulate into grad", () => {
+  const x = leaf(1, 2);
+  sum(mul(x, 2)).backward();
+  sum(mul(x, 3)).backward();
+  expect(x.grad?.toArray()).toEqual([5, 5]);
+});
+
+test("a gradient that is handed on is never shared between leaves", () => {
+  const [a, b] = [leaf(1, 2), leaf(3, 4)];
+  sum(add(a, b)).backward();
+  sum(add(a, a)).backward();
+  expect(a.grad?.toArray()).toEqual([3, 3]);
+  expect(b.grad?.toArray()).toEqual([1, 1]);
+});
+
+test("a seed gradient belongs to the caller and is not changed", () => {
+  const [a, b] = [leaf(1, 2), leaf(3, 4)];
+  const seed = tensor([10, 20]);
+  add(a, b).backward(seed);
+  add(a, b).backward(seed);
+  expect(seed.toArray()).toEqual([10, 20]);
+  expect(a.grad?.toArray()).toEqual([20, 40]);
+});
+
+test("only part of an operation's outputs is used", () => {
+  const x = leaf(1, 2, 3, 4);
+  const [, last] = split(x, [1, 3], 0) as [Tensor, Tensor];
+  sum(mul(last, last)).backward();
+  expect(x.grad?.toArray()).toEqual([0, 4, 6, 8]);
+});
+
+test("backward is refused where it makes no sense", () => {
+  const x = leaf(1, 2);
+  expect(() => x.backward()).toThrow("called on a leaf");
+  expect(() => tensor([1]).backward()).toThrow("does not depend on");
+  expect(() => mul(x, 2).backward()).toThrow("needs a gradient argument");
+  expect(() => mul(x, 2).backward(tensor([1, 2, 3]))).toThrow(TensorError);
+  const y = sum(mul(x, x));
+  y.backward();
+  expect(() => y.backward()).toThrow("already used");
+});
+
+test("noGrad records nothing", () => {
+  const x = leaf(1, 2);
+  const y = noGrad(() => {
+    expect(isGradEnabled()).toBe(false);
+    return mul(x, x);
+  });
+  expect(y.requiresGrad).toBe(false);
+  expect(isGradEnabled()).toBe(true);
+});
+
+// ---- Scopes --------------------------------------------------------------------------------------------------------------------
+
+test("a scope frees what it does not return; lists and objects count", () => {
+  const before = memoryStats().liveTensors;
+  const { y, list } = scope(() => {
+    const x = tensor([1, 2, 3]);
+    const unused = mul(x, 2);
+    mul(unused, 3);
+    return { y: add(x, 1), list: [sub(x, 1)] };
+  });
+  expect(memoryStats().liveTensors).toBe(before + 2);
+  expect(y.toArray()).toEqual([2, 3, 4]);
+  expect(list[0]?.toArray()).toEqual([0, 1, 2]);
+  y.dispose();
+  list[0]?.dispose();
+  expect(memoryStats().liveTensors).toBe(before);
+});
+
+test("a scope frees when its body throws", () => {
+  const before = memoryStats().liveTensors;
+  expect(() =>
+    scope(() => {
+      mul(tensor([1]), 2);
+      throw new Error("stop");
+    }),
+  ).toThrow("stop");
+  expect(memoryStats().liveTensors).toBe(before);
+});
+
+test("the tape keeps what backward needs beyond its scope, and frees it afterwards", () => {
+  const x = leaf(2, 3);
+  const before = memoryStats().liveTensors;
+  const loss = scope(() => sum(mul(tanh(x), tanh(x))));
+  expect(memoryStats().liveTensors).toBeGreaterThan(before + 1);
+  loss.backward();
+  loss.dispose();
+  expect(memoryStats().liveTensors).toBe(before + 1); // x.grad
+  expect((x.grad as Tensor).toArray()[0]).toBeCloseTo(2 * Math.tanh(2) * (1 - Math.tanh(2) ** 2), 6);
+});
+
+test("a forward pass whose result is dropped frees its tape", () => {
+  const x = leaf(2, 3);
+  const before = memoryStats().liveTensors;
+  scope(() => {
+    sum(mul(tanh(x), relu(x)));
+  });
+  expect(memoryStats().liveTensors).toBe(before);
+});
+
+test("200 training steps leave memory as they found it", () => {
+  const w = randomTensor([8, 8], { requiresGrad: true });
+  const x = randomTensor([4, 8], { seed: 2 });
+  const step = (): void =>
+    scope(() => {
+      sum(tanh(matmul(x, w))).backward();
+      w.grad?.dispose();
+      w.grad = undefined;
+    });
+  step();
+  const before = memoryStats();
+  for (let i = 0; i < 200; i++) step();
+  expect(memoryStats().liveTensors).toBe(before.liveTensors);
+  expect(memoryStats().liveBytes).toBe(before.liveBytes);
+});
+
+test("keep takes a tensor out of its scope; using disposes at the end of a block", () => {
+  const kept = scope(() => {
+    const x = keep(tensor([7]));
+    return { value: x.item(), x };
+  }).x;
+  expect(kept.item()).toBe(7);
+  kept.dispose();
+  expect(kept.isDisposed).toBe(true);
+  expect(() => kept.item()).toThrow("was disposed");
+  expect(() => add(kept, 1)).toThrow(TensorError);
+  kept.dispose(); // once more is harmless
+});
+
+test("an asynchronous scope is refused", () => {
+  expect(() => scope(async () => Promise.resolve(1))).toThrow("must be synchronous");
+});
+
+// ---- Checkpointing -------------------------------------------------------------------------------------------------------------
+
+test("checkpoint gives the gradients of a plain call, also of what the body closes over", () => {
+  const run = (wrap: (body: (x: Tensor) => Tensor, x: Tensor) => Tensor): (number[] | undefined)[] => {
+    const x = leaf(0.5, -1, 2);
+    const w = leaf(3, 4, 5);
+    const y = scope(() => wrap((input) => tanh(mul(mul(input, w), 0.1)), mul(x, 2)));
+    sum(mul(y, y)).backward();
+    return [x.grad?.toArray(), w.grad?.toArray()];
+  };
+  const plain = run((body, x) => body(x));
+  expect(run((body, x) => checkpoint(body, x))).toEqual(plain);
+  expect(plain[1]).toHaveLength(3);
+});
+
+test("checkpoint keeps no intermediate tensors", () => {
+  const x = leaf(1, 2);
+  const before = memoryStats().liveTensors;
+  const y = scope(() => checkpoint((input) => tanh(tanh(tanh(tanh(input)))), x));
+  expect(memoryStats().liveTensors).toBe(before + 1);
+  sum(y).backward();
+});
+
+test("checkpoint with several outputs, and one within another", () => {
+  const x = leaf(1, 2, 3, 4);
+  const [a, b] = checkpoint(
+    (input) => {
+      const inner = checkpoint((z) => mul(z, z), input);
+      return [slice(inner, 0, 0, 2), slice(inner, 0, 2, 4)];
+    },
+    x,
+  ) as [Tensor, Tensor];
+  sum(cat([a, mul(b, 3)], 0)).backward();
+  expect(x.grad?.toArray()).toEqual([2, 4, 18, 24]);
+});
+
+test("a checkpoint without anything to differentiate records nothing", () => {
+  const y = checkpoint((x) => mul(x, 2), tensor([1, 2]));
+  expect(y.requiresGrad).toBe(false);
+});
+
+test("dropout masks repeat in the second forward pass, and the generator goes on as if there was none", () => {
+  const run = (wrap: (body: (x: Tensor) => Tensor, x: Tensor) => Tensor): unknown => {
+    manualSeed(7);
+    const x = randomTensor([64], { requiresGrad: true });
+    const y = wrap((input) => dropout(mul(input, 2), 0.5), x);
+    sum(mul(y, y)).backward();
+    return [y.toArray(), x.grad?.toArray(), defaultGenerator.state()];
+  };
+  expect(run((body, x) => checkpoint(body, x))).toEqual(run((body, x) => body(x)));
+});
