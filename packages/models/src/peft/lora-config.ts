@@ -3,8 +3,9 @@ import { join } from "node:path";
 
 import { parseJson } from "../json/json-document.ts";
 import { listNames } from "../messages/did-you-mean.ts";
+import { camelCase, codeSource, fileSource, type FieldSource, type Json } from "../settings/field-table.ts";
 import { AdapterConfigError } from "./errors.ts";
-import { camelCase, checkFields, FIELD_DEFAULTS, type FieldSource, type Json } from "./lora-config-fields.ts";
+import { checkLoraFields, LORA_FIELDS } from "./lora-config-fields.ts";
 import { pythonJson, type PythonJsonValue } from "./python-json.ts";
 
 /** Name of the configuration file in an adapter directory. */
@@ -60,13 +61,7 @@ export interface LoraConfigOptions {
   readonly peftVersion?: string | null | undefined;
 }
 
-const KEYS: ReadonlyMap<string, string> = new Map([...FIELD_DEFAULTS.keys()].map((key) => [camelCase(key), key]));
-
-const CONSTRUCTOR: FieldSource = {
-  keyOf: (written) => KEYS.get(written) ?? written,
-  spell: camelCase,
-  place: () => "LoraConfig",
-};
+const CONSTRUCTOR = codeSource(LORA_FIELDS, "LoraConfig");
 
 type Settings = { readonly [K in keyof LoraConfigOptions]-?: Exclude<LoraConfigOptions[K], undefined> };
 
@@ -104,13 +99,8 @@ export class LoraConfig implements Settings {
 
   /** @param source where the options were read from; only messages depend on it */
   constructor(options: LoraConfigOptions = {}, source: FieldSource = CONSTRUCTOR) {
-    const given = new Map<string, Json>();
-    for (const [name, value] of Object.entries(options)) {
-      if (value !== undefined && name !== "peftType") {
-        given.set(source.keyOf(name), value as Json);
-      }
-    }
-    const { values, warnings } = checkFields(given, source);
+    const given = Object.entries(options).filter(([name]) => name !== "peftType");
+    const { values, warnings } = checkLoraFields(given, source);
     const settings = Object.fromEntries(
       [...values].map(([key, value]) => [camelCase(key), value]),
     ) as unknown as Settings;
@@ -154,14 +144,7 @@ export class LoraConfig implements Settings {
   static parse(json: string, file: string = ADAPTER_CONFIG_NAME): LoraConfig {
     const document = parseDocument(json, file);
     const given = document.value;
-    const source: FieldSource = {
-      keyOf: (written) => written,
-      spell: (key) => key,
-      place: (key) => {
-        const line = document.lineOf([key]);
-        return line === undefined ? file : `${file}:${line}`;
-      },
-    };
+    const source = fileSource(file, (key) => document.lineOf([key]));
     const type = given.get("peft_type");
     if (type !== "LORA") {
       throw new AdapterConfigError(

@@ -65,7 +65,7 @@ describe("adapter_config.json", () => {
     expect(config.warnings).toHaveLength(1);
     expect(config.warnings[0]).toMatch(/ignored 3 unknown key.*new_variant.*other_variant.*third/);
     expect(() => LoraConfig.parse(file({ new_variant: true }), "out/adapter_config.json")).toThrow(
-      /out\/adapter_config\.json:7: "new_variant" is not a field/,
+      /out\/adapter_config\.json:7: "new_variant" is not a key/,
     );
   });
 
@@ -84,8 +84,8 @@ describe("adapter_config.json", () => {
     ["an unknown initialisation", { init_lora_weights: "gausian" }, /"gaussian"/],
     ["an initialisation of the base", { init_lora_weights: "pissa_niter_4" }, /changes the base weights/],
     ["a misspelt key", { lora_alfa: 16 }, /Did you mean "lora_alpha"/],
-    ["camel case in a file", { loraAlpha: 16 }, /"loraAlpha" is not a field/],
-    ["a name of every object", { constructor: 1 }, /"constructor" is not a field/],
+    ["camel case in a file", { loraAlpha: 16 }, /"loraAlpha" is not a key/],
+    ["a name of every object", { constructor: 1 }, /"constructor" is not a key/],
     ["lora_bias", { lora_bias: true }, /"lora_bias" is true, which is not implemented/],
     ["arrow", { arrow_config: { top_k: 3 } }, /"arrow_config"/],
     ["layer replication", { layer_replication: [[0, 2]] }, /"layer_replication"/],

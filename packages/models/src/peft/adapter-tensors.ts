@@ -1,0 +1,65 @@
+import type { Parameter } from "@fms-accel/tensor";
+
+import type { CausalLM } from "../modeling/causal-lm.ts";
+import { nameableModules } from "./inject.ts";
+import type { LoraBias } from "./lora-config.ts";
+import { LoraLinear } from "./lora-linear.ts";
+import { ModulesToSaveWrapper } from "./modules-to-save.ts";
+
+/** What PEFT puts before the module paths of the model. */
+const PREFIX = "base_model.model.";
+
+/**
+ * The parameters of an adapter by their names in adapter_model.safetensors: PEFT's layout, which leaves out the adapter's name and the
+ * last part of a magnitude's name.
+ */
+export function adapterParameters(model: CausalLM, adapter: string, bias: LoraBias): Map<string, Parameter> {
+  const named = new Map<string, Parameter>();
+  for (const [path, module] of nameableModules(model)) {
+    if (module instanceof LoraLinear) {
+      const layer = `${PREFIX}${path}`;
+      set(named, `${layer}.lora_A.weight`, module.lora_A.get(adapter)?.weight);
+      set(named, `${layer}.lora_B.weight`, module.lora_B.get(adapter)?.weight);
+      set(named, `${layer}.lora_magnitude_vector`, module.lora_magnitude_vector.get(adapter)?.weight);
+    } else if (module instanceof ModulesToSaveWrapper) {
+      for (const [name, parameter] of module.adapterParameters(adapter)) {
+        named.set(`${PREFIX}${path}.${name}`, parameter);
+      }
+    }
+  }
+  for (const { name, module } of biasOwners(model, adapter, bias)) {
+    set(named, `${PREFIX}${name}`, module.bias);
+  }
+  return named;
+}
+
+/** A module with a bias that is trained with the adapter. */
+export interface BiasOwner {
+  /** The bias's name in the model: adapted modules have it in their base layer. */
+  readonly name: string;
+  readonly module: { bias: Parameter | undefined };
+}
+
+/** The biases that an adapter trains: all of the model, or those of the modules that it adapts. */
+export function biasOwners(model: CausalLM, adapter: string, bias: LoraBias): readonly BiasOwner[] {
+  if (bias === "none") {
+    return [];
+  }
+  const owners: BiasOwner[] = [];
+  for (const [path, module] of nameableModules(model)) {
+    if (module instanceof LoraLinear) {
+      if (module.bias !== undefined && (bias === "all" || module.adapters.includes(adapter))) {
+        owners.push({ name: `${path}.base_layer.bias`, module: module.base_layer });
+      }
+    } else if (bias === "all" && [...module.ownParameters()].some(([name]) => name === "bias")) {
+      owners.push({ name: `${path}.bias`, module: module as unknown as { bias: Parameter | undefined } });
+    }
+  }
+  return owners;
+}
+
+function set(named: Map<string, Parameter>, name: string, parameter: Parameter | undefined): void {
+  if (parameter !== undefined) {
+    named.set(name, parameter);
+  }
+}

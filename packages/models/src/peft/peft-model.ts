@@ -1,0 +1,382 @@
+import { join } from "node:path";
+
+import { Generator, Module, type Parameter, type Tensor } from "@fms-accel/tensor";
+
+import { didYouMean, listNames } from "../messages/did-you-mean.ts";
+import { CausalLM, type CausalLMInputs, type CausalLMOutput, type TiedWeight } from "../modeling/causal-lm.ts";
+import { readAdapterWeights, writeAdapter } from "./adapter-files.ts";
+import { checkAdapterName, DEFAULT_ADAPTER } from "./adapter-modules.ts";
+import type { AdapterState } from "./adapter-state.ts";
+import { adapterParameters, biasOwners } from "./adapter-tensors.ts";
+import { AdapterConfigError, AdapterError } from "./errors.ts";
+import { inject, nameableModules, planInjection } from "./inject.ts";
+import { LoraConfig } from "./lora-config.ts";
+import { LoraLinear } from "./lora-linear.ts";
+import { ModulesToSaveWrapper } from "./modules-to-save.ts";
+import { ownedParameter } from "./owned-parameter.ts";
+
+export interface AdapterOptions {
+  /** Default "default". */
+  readonly adapterName?: string | undefined;
+  /** Keep A and B in float32 where the base has less precision. Default true, as in PEFT. */
+  readonly autocastAdapterDType?: boolean | undefined;
+  /** Is told what was ignored or may surprise. Default: process.emitWarning. */
+  readonly onWarning?: ((message: string) => void) | undefined;
+}
+
+export interface NewAdapterOptions extends AdapterOptions {
+  /** Where the initial values come from. Default: the tensor engine's generator. */
+  readonly generator?: Generator | undefined;
+}
+
+export interface LoadAdapterOptions extends AdapterOptions {
+  /** Whether the adapter's parameters require gradients. Default false. */
+  readonly isTrainable?: boolean | undefined;
+}
+
+export interface SaveAdapterOptions {
+  /** Names of the adapters to save. Default: all. */
+  readonly selectedAdapters?: readonly string[] | undefined;
+}
+
+/** The place between a PEFT model and its base model, so that parameters are named as in PEFT: `base_model.model.…`. */
+class AdaptedModel<M extends CausalLM> extends Module {
+  readonly model: M;
+
+  constructor(model: M) {
+    super();
+    this.model = model;
+  }
+}
+
+/**
+ * A language model with adapters in it. The base model is changed in place: adapted layers are replaced, and its own parameters are
+ * frozen; `mergeAndUnload` or `unload` gives it back.
+ */
+export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config"]> {
+  readonly base_model: AdaptedModel<M>;
+  readonly #configs: Map<string, LoraConfig>;
+  readonly #state: AdapterState;
+
+  /** Use `getPeftModel` or `PeftModel.fromPretrained`. */
+  private constructor(model: M) {
+    super(model.config);
+    if ([...model.namedModules()].some(([, module]) => module instanceof LoraLinear)) {
+      throw new AdapterError("the model has adapters already: add another one with addAdapter or loadAdapter.");
+    }
+    this.base_model = new AdaptedModel(model);
+    this.generationConfig = model.generationConfig;
+    this.gradientCheckpointing = model.gradientCheckpointing;
+    this.#configs = new Map();
+    this.#state = { active: [], enabled: true };
+    model.requiresGrad_(false);
+    this.train(model.training);
+  }
+
+  /** A model with one new adapter that is active and trainable. See `getPeftModel`. */
+  static create<M extends CausalLM>(model: M, config: LoraConfig, options: NewAdapterOptions = {}): PeftModel<M> {
+    const peft = new PeftModel(model);
+    peft.addAdapter(config, options);
+    peft.setAdapter(options.adapterName ?? DEFAULT_ADAPTER);
+    return peft;
+  }
+
+  /**
+   * Puts a saved adapter into a model and activates it.
+   * @param directory with adapter_config.json and adapter_model.safetensors, as PEFT or `savePretrained` writes it
+   * @throws AdapterConfigError, AdapterError, SafetensorsError
+   */
+  static async fromPretrained<M extends CausalLM>(
+    model: M,
+    directory: string,
+    options: LoadAdapterOptions = {},
+  ): Promise<PeftModel<M>> {
+    const config = LoraConfig.fromPretrained(directory); // before the model is touched
+    const peft = new PeftModel(model);
+    peft.#load(directory, config, options);
+    peft.setAdapter(options.adapterName ?? DEFAULT_ADAPTER);
+    return peft;
+  }
+
+  /** The configurations of the adapters by name. */
+  get peftConfig(): ReadonlyMap<string, LoraConfig> {
+    return this.#configs;
+  }
+  get activeAdapters(): readonly string[] {
+    return this.#state.active;
+  }
+  /** The model that the adapters are in. */
+  get baseModel(): M {
+    return this.base_model.model;
+  }
+
+  override forward(inputs: CausalLMInputs): CausalLMOutput {
+    this.baseModel.gradientCheckpointing = this.gradientCheckpointing;
+    return this.baseModel.forward(inputs);
+  }
+
+  override tiedWeights(): readonly TiedWeight[] {
+    return this.baseModel.tiedWeights();
+  }
+
+  /**
+   * Adds a further adapter, which is neither active nor trainable until `setAdapter`.
+   * @throws AdapterConfigError when the configuration fits nothing in the model
+   */
+  addAdapter(config: LoraConfig, options: NewAdapterOptions = {}): void {
+    const adapter = this.#newName(options.adapterName);
+    const warn = options.onWarning ?? emitWarning;
+    if (config.bias !== "none" && [...this.#configs.values()].some(({ bias }) => bias !== "none")) {
+      throw new AdapterConfigError(
+        `adapter "${adapter}": only one adapter of a model can train biases (bias is "${config.bias}").`,
+      );
+    }
+    const plan = planInjection(this.baseModel, config);
+    inject(this.baseModel, adapter, plan, this.#state, {
+      autocastAdapterDType: options.autocastAdapterDType ?? true,
+      generator: options.generator,
+    });
+    for (const { module } of biasOwners(this.baseModel, adapter, config.bias)) {
+      module.bias = ownedParameter(module.bias!, false);
+    }
+    this.#configs.set(adapter, plan.config);
+    this.#setTrainable();
+    [...config.warnings, ...plan.warnings].forEach((message) => warn(`adapter "${adapter}": ${message}`));
+  }
+
+  /** Adds a saved adapter; it is not active until `setAdapter`. */
+  async loadAdapter(directory: string, options: LoadAdapterOptions = {}): Promise<void> {
+    this.#load(directory, LoraConfig.fromPretrained(directory), options);
+  }
+
+  /**
+   * Chooses the adapters that are in use; their products are added. They are trainable unless their configuration is in inference
+   * mode, all others are not.
+   */
+  setAdapter(names: string | readonly string[]): void {
+    const active = typeof names === "string" ? [names] : names;
+    active.forEach((name) => this.#config(name));
+    for (const [, wrapper] of this.#wrappers()) {
+      const bringing = active.filter((name) => wrapper.has(name));
+      if (bringing.length > 1) {
+        throw new AdapterError(
+          `adapters ${listNames(bringing)} have modules_to_save in common: only one of them can be active.`,
+        );
+      }
+    }
+    this.#state.active = [...active];
+    this.#setTrainable();
+  }
+
+  /** Removes an adapter. It must not be merged; when it was the active one, none is afterwards. */
+  deleteAdapter(name: string): void {
+    this.#config(name);
+    for (const [path, layer] of this.#layers()) {
+      if (layer.mergedAdapters.includes(name)) {
+        throw new AdapterError(`adapter "${name}" is merged: call unmergeAdapter before it is deleted.`);
+      }
+      layer.deleteAdapter(name);
+      if (layer.adapters.length === 0) {
+        this.baseModel.setSubmodule(path, layer.base_layer);
+      }
+    }
+    for (const [path, wrapper] of this.#wrappers()) {
+      wrapper.deleteAdapter(name);
+      if (wrapper.isEmpty) {
+        this.baseModel.setSubmodule(path, wrapper.original_module);
+      }
+    }
+    this.#configs.delete(name);
+    this.#state.active = this.#state.active.filter((active) => active !== name);
+  }
+
+  /** Runs `body` as if there were no adapters. Biases that were trained with an adapter stay as they are. */
+  disableAdapter<T>(body: () => T): T {
+    const before = this.#state.enabled;
+    this.#state.enabled = false;
+    try {
+      return body();
+    } finally {
+      this.#state.enabled = before;
+    }
+  }
+
+  /** Puts adapters (default: the active ones) into the base weights, in float32 and rounded once; `unmergeAdapter` undoes it exactly. */
+  mergeAdapter(names: readonly string[] = this.#state.active): void {
+    names.forEach((name) => this.#config(name));
+    this.#layers().forEach(([, layer]) => layer.merge(names));
+  }
+
+  unmergeAdapter(): void {
+    this.#layers().forEach(([, layer]) => layer.unmerge());
+  }
+
+  /** Puts adapters (default: the active ones) into the base weights for good. @returns the base model, without any adapter */
+  mergeAndUnload(names: readonly string[] = this.#state.active): M {
+    names.forEach((name) => this.#config(name));
+    const uses = countUses(this.baseModel);
+    for (const [path, layer] of this.#layers()) {
+      const before = layer.base_layer.weight;
+      layer.merge(names, false);
+      if (before !== layer.base_layer.weight && uses.get(before) === 1) {
+        before.dispose(); // at once: a model may not fit twice
+      }
+      this.#giveBack(path, layer);
+    }
+    for (const [path, wrapper] of this.#wrappers()) {
+      const adapter = names.find((name) => wrapper.has(name));
+      this.baseModel.setSubmodule(path, adapter === undefined ? wrapper.original_module : wrapper.adopt(adapter));
+    }
+    this.#forget();
+    return this.baseModel;
+  }
+
+  /** Takes all adapters out. @returns the base model as it was, its parameters frozen */
+  unload(): M {
+    this.unmergeAdapter();
+    for (const [path, layer] of this.#layers()) {
+      this.#giveBack(path, layer);
+    }
+    for (const [path, wrapper] of this.#wrappers()) {
+      this.baseModel.setSubmodule(path, wrapper.original_module);
+    }
+    this.#forget();
+    return this.baseModel;
+  }
+
+  /** The parameters of an adapter by their names in adapter_model.safetensors; the model keeps owning them. */
+  adapterStateDict(adapter: string = DEFAULT_ADAPTER): Map<string, Tensor> {
+    return adapterParameters(this.baseModel, adapter, this.#config(adapter).bias);
+  }
+
+  /**
+   * Saves adapters in PEFT's layout: the one named "default" to the directory itself, others to a folder of their name in it.
+   */
+  savePretrained(directory: string, { selectedAdapters }: SaveAdapterOptions = {}): void {
+    for (const adapter of selectedAdapters ?? this.#configs.keys()) {
+      const config = this.#config(adapter).with({ inferenceMode: true });
+      const folder = adapter === DEFAULT_ADAPTER ? directory : join(directory, adapter);
+      writeAdapter(folder, config, this.adapterStateDict(adapter));
+    }
+  }
+
+  /** How many numbers are trained, and how many there are in all. */
+  countParameters(): { trainable: number; total: number } {
+    let trainable = 0;
+    let total = 0;
+    for (const parameter of this.parameters()) {
+      total += parameter.numel;
+      trainable += parameter.requiresGrad ? parameter.numel : 0;
+    }
+    return { trainable, total };
+  }
+
+  #load(directory: string, config: LoraConfig, options: LoadAdapterOptions): void {
+    const adapter = this.#newName(options.adapterName);
+    // The initial values are overwritten: they take no random numbers from the caller's generator.
+    const plain = config.with({ initLoraWeights: true, inferenceMode: options.isTrainable !== true });
+    this.addAdapter(plain, { ...options, generator: new Generator(0) });
+    const { targetModules, fanInFanOut } = this.#config(adapter);
+    const inferenceMode = options.isTrainable !== true;
+    this.#configs.set(adapter, config.with({ targetModules, fanInFanOut, inferenceMode }));
+    try {
+      readAdapterWeights(directory, adapterParameters(this.baseModel, adapter, config.bias));
+    } catch (error) {
+      this.deleteAdapter(adapter);
+      throw error;
+    }
+  }
+
+  #newName(name: string = DEFAULT_ADAPTER): string {
+    checkAdapterName(name);
+    if (this.#configs.has(name)) {
+      throw new AdapterError(`the model has an adapter "${name}" already: give another adapterName.`);
+    }
+    return name;
+  }
+
+  #config(name: string): LoraConfig {
+    const config = this.#configs.get(name);
+    if (config === undefined) {
+      const names = [...this.#configs.keys()];
+      throw new AdapterError(
+        `no adapter "${name}".${didYouMean(name, names)} The model has: ${listNames(names) || "none"}.`,
+      );
+    }
+    return config;
+  }
+
+  #layers(): readonly [string, LoraLinear][] {
+    return [...nameableModules(this.baseModel)].filter(
+      (entry): entry is [string, LoraLinear] => entry[1] instanceof LoraLinear,
+    );
+  }
+
+  #wrappers(): readonly [string, ModulesToSaveWrapper][] {
+    return [...nameableModules(this.baseModel)].filter(
+      (entry): entry is [string, ModulesToSaveWrapper] => entry[1] instanceof ModulesToSaveWrapper,
+    );
+  }
+
+  /** Lets exactly the active adapters that are not in inference mode require gradients, and the biases that they train. */
+  #setTrainable(): void {
+    const trainable = this.#state.active.filter((name) => this.#configs.get(name)?.inferenceMode === false);
+    for (const [, layer] of this.#layers()) {
+      layer.adapters.forEach((name) => setRequiresGrad(layer.adapterParameters(name), trainable.includes(name)));
+    }
+    for (const [, wrapper] of this.#wrappers()) {
+      for (const name of this.#configs.keys()) {
+        const parameters = [...wrapper.adapterParameters(name)].map(([, parameter]) => parameter);
+        setRequiresGrad(parameters, trainable.includes(name));
+      }
+    }
+    for (const [name, { bias }] of this.#configs) {
+      for (const { module } of biasOwners(this.baseModel, name, bias)) {
+        setRequiresGrad([module.bias!], trainable.includes(name));
+      }
+    }
+  }
+
+  #giveBack(path: string, layer: LoraLinear): void {
+    layer.adapters.forEach((name) => layer.deleteAdapter(name));
+    this.baseModel.setSubmodule(path, layer.base_layer);
+  }
+
+  #forget(): void {
+    this.#configs.clear();
+    this.#state.active = [];
+  }
+}
+
+/**
+ * Puts a new adapter into a model; the model's own parameters are frozen, the adapter's require gradients.
+ *
+ * @example const adapted = getPeftModel(model, new LoraConfig({ r: 16, loraAlpha: 16, targetModules: "all-linear" }));
+ * @throws AdapterConfigError when the configuration fits nothing in the model
+ */
+export function getPeftModel<M extends CausalLM>(
+  model: M,
+  config: LoraConfig,
+  options: NewAdapterOptions = {},
+): PeftModel<M> {
+  return PeftModel.create(model, config, options);
+}
+
+function setRequiresGrad(parameters: Iterable<Parameter>, gradients: boolean): void {
+  for (const parameter of parameters) {
+    parameter.requiresGrad = gradients;
+  }
+}
+
+/** In how many places of a model each tensor is used. */
+function countUses(model: Module): Map<Tensor, number> {
+  const uses = new Map<Tensor, number>();
+  for (const tensor of model.stateDict().values()) {
+    uses.set(tensor, (uses.get(tensor) ?? 0) + 1);
+  }
+  return uses;
+}
+
+function emitWarning(message: string): void {
+  process.emitWarning(message, "AdapterWarning");
+}

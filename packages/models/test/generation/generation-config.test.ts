@@ -1,0 +1,67 @@
+import { describe, expect, it } from "vitest";
+
+import { GenerationError } from "../../src/generation/errors.ts";
+import { GenerationConfig, type GenerationOptions } from "../../src/generation/generation-config.ts";
+
+const model = { bosTokenId: 1, eosTokenIds: [2], padTokenId: undefined };
+
+describe("generation settings", () => {
+  it("have transformers' defaults", () => {
+    expect(new GenerationConfig()).toMatchObject({
+      doSample: false,
+      temperature: 1,
+      topK: 50,
+      topP: 1,
+      minP: 0,
+      repetitionPenalty: 1,
+      eosTokenIds: [],
+      useCache: true,
+    });
+    expect(new GenerationConfig().newTokenLimit(7)).toBe(20);
+  });
+
+  it("the caller comes first, then generation_config.json, then config.json", () => {
+    const stored = {
+      eos_token_id: [3, 4],
+      temperature: 0.6,
+      do_sample: true,
+      transformers_version: "5.23.0",
+      top_k: null,
+    };
+    const config = GenerationConfig.forModel(model, stored, { temperature: 0.9, topP: null });
+    expect(config).toMatchObject({ eosTokenIds: [3, 4], temperature: 0.9, doSample: true, topK: 50, padTokenId: 3 });
+    expect(GenerationConfig.forModel(model, {}).eosTokenIds).toEqual([2]);
+    expect(GenerationConfig.forModel(model, { pad_token_id: -1 }).padTokenId).toBe(2);
+    expect(GenerationConfig.forModel({ ...model, eosTokenIds: [] }, {}).padTokenId).toBe(0);
+    expect(GenerationConfig.forModel(model, { eos_token_id: 7 }, { eosTokenId: [8, 9] }).eosTokenIds).toEqual([8, 9]);
+  });
+
+  it("lengths count new tokens, or those of the prompt too", () => {
+    expect(new GenerationConfig({ maxLength: 10 }).newTokenLimit(7)).toBe(3);
+    expect(new GenerationConfig({ maxLength: 10 }).newTokenLimit(12)).toBe(0);
+    expect(new GenerationConfig({ maxLength: 10, maxNewTokens: 5 }).newTokenLimit(12)).toBe(5);
+    expect(new GenerationConfig({ minLength: 10 }).newTokenMinimum(7)).toBe(3);
+    expect(new GenerationConfig({ minLength: 10, minNewTokens: 5 }).newTokenMinimum(12)).toBe(5);
+  });
+
+  it.each<[what: string, options: object, complaint: RegExp]>([
+    ["temperature 0", { temperature: 0 }, /"temperature" must be a number above 0/],
+    ["top p above 1", { topP: 1.5 }, /"topP" must be a number from 0 up to 1/],
+    ["a negative top k", { topK: -1 }, /"topK"/],
+    ["a negative token", { eosTokenId: -1 }, /"eosTokenId"/],
+    ["half a token", { maxNewTokens: 1.5 }, /"maxNewTokens"/],
+    ["beams", { numBeams: 4 }, /"numBeams" is 4, which is not implemented/],
+    ["an unknown name", { maxNewToken: 4 }, /"maxNewToken" is not a key of a generation configuration.*"maxNewTokens"/],
+    ["NaN", { temperature: Number.NaN }, /"temperature"/],
+  ])("refuses %s", (_, options, complaint) => {
+    expect(() => new GenerationConfig(options as GenerationOptions)).toThrow(GenerationError);
+    expect(() => new GenerationConfig(options as GenerationOptions)).toThrow(complaint);
+  });
+
+  it("refuses what a model's file asks for and is not implemented, under its name there", () => {
+    expect(() => GenerationConfig.forModel(model, { no_repeat_ngram_size: 3 })).toThrow(
+      /generation_config\.json: "no_repeat_ngram_size" is 3, which is not implemented/,
+    );
+    expect(() => GenerationConfig.forModel(model, { constructor: 1 })).toThrow(/"constructor" is not a key/);
+  });
+});
