@@ -4,8 +4,8 @@ export class ArgumentError extends Error {
 }
 
 /** A checkpoint directory that cannot be written, found or read back. */
-export class CheckpointError extends Error {
-  override readonly name = "CheckpointError";
+export class TrainingCheckpointError extends Error {
+  override readonly name = "TrainingCheckpointError";
 }
 
 /** A run that cannot go on: a loss that is not finite, a step without a trainable token, a data set without a batch. */

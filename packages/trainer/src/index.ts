@@ -1,3 +1,119 @@
+// ---- Training
+export { Trainer } from "./training/trainer.ts";
+export type {
+  LoaderContext,
+  LoaderSource,
+  ProcessingClass,
+  TrainerOptions,
+  TrainOptions,
+  TrainOutput,
+} from "./training/trainer-options.ts";
+export { SftTrainer } from "./training/sft-trainer.ts";
+export type { SftTrainerOptions } from "./training/sft-trainer.ts";
+export type { SftDataOptions } from "./training/sft-data.ts";
+export { evaluateLoss } from "./training/evaluate.ts";
+export type { BatchEvaluation, EvaluationOptions, EvaluationResult } from "./training/evaluate.ts";
+export type { TrainerCallback, TrainerEvent, TrainerEventName } from "./training/callbacks.ts";
+export type { LogEntry, TrainerControl, TrainerState } from "./training/state.ts";
+export type { StepReport } from "./training/train-step.ts";
+export { singleProcess } from "./communicator.ts";
+export type { Communicator, CommunicatorBuffer, ReduceOperation } from "./communicator.ts";
+
+// ---- Parts that can be replaced
+export { TrainerSlots } from "./slots.ts";
+export type {
+  Batch,
+  BatchSampler,
+  Collator,
+  DataLoader,
+  LossFunction,
+  SlotContext,
+  TrainableModel,
+  TrainerSlotTypes,
+} from "./slots.ts";
+export { BatchList, batchInputs } from "./training/batch.ts";
+export { SampleLoader } from "./training/sample-loader.ts";
+export type { SampleSource } from "./training/sample-loader.ts";
+export { modelLoss } from "./training/model-loss.ts";
+
+// ---- Data
+export {
+  alpacaPrompt,
+  assistantSpans,
+  BatchPlan,
+  collate,
+  ConcatenatedDataset,
+  countTrainable,
+  createRowEncoder,
+  DatasetError,
+  DatasetReport,
+  detectFormat,
+  findDataFiles,
+  FixedOrderSampler,
+  IGNORE_INDEX,
+  InMemoryDataset,
+  joinPair,
+  LengthGroupedSampler,
+  loadDataset,
+  maskCompletion,
+  maskConversation,
+  preprocessDataset,
+  RandomSampler,
+  SequentialSampler,
+  TextTemplate,
+  TokenStore,
+  unescapeTemplate,
+} from "./data/index.ts";
+export type {
+  AnswerKeys,
+  BatchPlanOptions,
+  ChatMessage,
+  ChatRenderOptions,
+  CollatorOptions,
+  DataFile,
+  DataFormat,
+  DataLocation,
+  DataProblem,
+  Dataset,
+  DataTokenizer,
+  DetectedFormat,
+  EncodedRow,
+  KeySpan,
+  LoadDatasetOptions,
+  MaskedLabels,
+  PlannedStep,
+  PreprocessOptions,
+  RankPosition,
+  RenderedChat,
+  RenderPrefix,
+  Row,
+  RowCount,
+  RowEncoder,
+  RowEncoderOptions,
+  RowEvent,
+  RowRemark,
+  Sample,
+  SampleFormat,
+  SampleFormatOptions,
+  Sampler,
+  TextEncoding,
+  TokenizedDataset,
+} from "./data/index.ts";
+
+// ---- Optimisation
+export { countWarmupSteps, createSchedule } from "./schedules.ts";
+export type { Schedule, ScheduleOptions, SchedulerType } from "./schedules.ts";
+export { LossScaler } from "./optimizer/loss-scaler.ts";
+export type { LossScalerOptions, LossScalerState } from "./optimizer/loss-scaler.ts";
+export { createParameterGroups, isDecayedName } from "./optimizer/parameter-groups.ts";
+export type { NamedParameterGroup } from "./optimizer/parameter-groups.ts";
+
+// ---- Checkpoints
+export { listCheckpoints } from "./checkpoint/find.ts";
+export type { CheckpointEntry, CheckpointListing } from "./checkpoint/find.ts";
+export { pretrainedFiles } from "./checkpoint/pretrained-files.ts";
+export type { ModelFiles } from "./checkpoint/model-files.ts";
+
 // ---- Arguments
 export { closestName } from "./arguments/did-you-mean.ts";
 export { camelCase, snakeCase } from "./arguments/definition.ts";
@@ -25,9 +141,8 @@ export {
 } from "./arguments/parse.ts";
 export type { IgnoredArgument, ParsedArguments, RawArgument } from "./arguments/parse.ts";
 
-// ---- Learning rate
-export { countWarmupSteps, createSchedule } from "./schedules.ts";
-export type { Schedule, ScheduleOptions, SchedulerType } from "./schedules.ts";
+// ---- Reporting
+export type { TerminalOutput } from "./reporting/terminal-output.ts";
 
 // ---- Errors
-export { ArgumentError, CheckpointError, TrainingError } from "./errors.ts";
+export { ArgumentError, TrainingCheckpointError, TrainingError } from "./errors.ts";

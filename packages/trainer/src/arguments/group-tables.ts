@@ -76,6 +76,13 @@ export const dataArgumentTable = [
     choices: ["drop", "error"],
     help: "A sample without tokens: drop and count it, or refuse it.",
   },
+  {
+    name: "untrainable_samples",
+    type: "string",
+    default: "keep",
+    choices: ["keep", "drop", "error"],
+    help: "A sample of which no token is trained: keep and count it, drop and count it, or refuse it.",
+  },
 ] as const;
 
 /** fms-hf-tuning's choice of PEFT method and PEFT's LoraConfig, with fms-hf-tuning's defaults for r, alpha and dropout. */

@@ -1,4 +1,5 @@
 import type { TrainingArguments } from "../arguments/groups.ts";
+import type { StepReport } from "./train-step.ts";
 import type { LogEntry, TrainerControl, TrainerState } from "./state.ts";
 
 /** What every event hands over. `state` and `control` are the trainer's own: what a callback changes counts. */
@@ -18,14 +19,16 @@ type Handler<Event> = (event: Event) => void | Promise<void>;
  */
 export interface TrainerCallback<Model = unknown> {
   onInitEnd?: Handler<TrainerEvent<Model>>;
-  onTrainBegin?: Handler<TrainerEvent<Model>>;
+  /** `resumedFrom` is the checkpoint that the run goes on from. */
+  onTrainBegin?: Handler<TrainerEvent<Model> & { readonly resumedFrom: string | undefined }>;
   onEpochBegin?: Handler<TrainerEvent<Model>>;
   onStepBegin?: Handler<TrainerEvent<Model>>;
   onSubstepEnd?: Handler<TrainerEvent<Model>>;
   onPreOptimizerStep?: Handler<TrainerEvent<Model>>;
   onOptimizerStep?: Handler<TrainerEvent<Model>>;
-  onStepEnd?: Handler<TrainerEvent<Model>>;
-  /** After each batch of an evaluation. */
+  /** `step` is what the step just done did. */
+  onStepEnd?: Handler<TrainerEvent<Model> & { readonly step: StepReport }>;
+  /** After each batch of an evaluation; `batchIndex` counts from 0. */
   onPredictionStep?: Handler<TrainerEvent<Model> & { readonly batchIndex: number; readonly batchCount: number }>;
   onEvaluate?: Handler<TrainerEvent<Model> & { readonly metrics: LogEntry }>;
   /** `logs` is the entry just added to log_history. */

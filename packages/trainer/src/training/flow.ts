@@ -1,4 +1,5 @@
 import type { TrainingArguments } from "../arguments/groups.ts";
+import { TrainingError } from "../errors.ts";
 import type { TrainerCallback } from "./callbacks.ts";
 import type { TrainerControl, TrainerState } from "./state.ts";
 
@@ -48,7 +49,11 @@ export function noteMetric(
     ? args.metricForBestModel
     : `eval_${args.metricForBestModel}`;
   const value = metrics[name];
-  if (typeof value !== "number") return;
+  if (typeof value !== "number") {
+    throw new TrainingError(
+      `metric_for_best_model: the evaluation gave no ${name}; expected one of ${Object.keys(metrics).join(", ")}.`,
+    );
+  }
   const better =
     state.bestMetric === null || (args.greaterIsBetter === true ? value > state.bestMetric : value < state.bestMetric);
   if (!better) return;

@@ -40,6 +40,28 @@ export interface TrainerControl {
   shouldLog: boolean;
 }
 
+export function newTrainerState(): TrainerState {
+  return {
+    epoch: 0,
+    globalStep: 0,
+    maxSteps: 0,
+    numTrainEpochs: 0,
+    loggingSteps: 0,
+    evalSteps: 0,
+    saveSteps: 0,
+    trainBatchSize: 0,
+    numInputTokensSeen: 0,
+    totalFlos: 0,
+    logHistory: [],
+    bestMetric: null,
+    bestGlobalStep: null,
+    bestModelCheckpoint: null,
+    isLocalProcessZero: true,
+    isWorldProcessZero: true,
+    statefulCallbacks: {},
+  };
+}
+
 export function newTrainerControl(): TrainerControl {
   return {
     shouldTrainingStop: false,

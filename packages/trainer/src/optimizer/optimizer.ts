@@ -1,0 +1,22 @@
+import type { Parameter, Tensor } from "@fms-accel/tensor";
+
+/** What the training loop asks of an optimiser. */
+export interface Optimizer {
+  readonly params: readonly Parameter[];
+  /** Used by the following steps, for every group. */
+  setLearningRate(learningRate: number): void;
+  step(): void;
+  /** Drops the gradients. */
+  zeroGrad(): void;
+  /** Its state as named tensors that are still the optimiser's own, and plain numbers. */
+  state(): OptimizerState;
+  /** @throws TrainingCheckpointError when the state is not of this optimiser's parameters */
+  loadState(state: OptimizerState): void;
+  /** Frees its state. */
+  dispose(): void;
+}
+
+export interface OptimizerState {
+  readonly tensors: ReadonlyMap<string, Tensor>;
+  readonly numbers: Readonly<Record<string, number>>;
+}

@@ -1,0 +1,35 @@
+import type { Sample } from "../data/index.ts";
+import type { Batch, BatchSampler, Collator, DataLoader } from "../slots.ts";
+
+/** Samples that can be read by their number. */
+export interface SampleSource {
+  readonly length: number;
+  sample(index: number): Sample;
+}
+
+/** The standard data loader: a batch sampler says which samples, a collator makes the batch. */
+export class SampleLoader implements DataLoader {
+  readonly sampleCount: number;
+  readonly #source: SampleSource;
+  readonly #sampler: BatchSampler;
+  readonly #collate: Collator;
+
+  constructor(source: SampleSource, sampler: BatchSampler, collator: Collator) {
+    this.sampleCount = source.length;
+    this.#source = source;
+    this.#sampler = sampler;
+    this.#collate = collator;
+  }
+
+  batchCount(epoch: number): number {
+    return this.#sampler.batchCount(epoch);
+  }
+
+  async *batches(epoch: number, first: number): AsyncGenerator<Batch> {
+    const count = this.#sampler.batchCount(epoch);
+    for (let index = first; index < count; index++) {
+      const samples = Array.from(this.#sampler.batch(epoch, index), (number) => this.#source.sample(number));
+      yield this.#collate(samples);
+    }
+  }
+}

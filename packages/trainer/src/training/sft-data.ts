@@ -1,0 +1,142 @@
+import {
+  BatchPlan,
+  collate,
+  LengthGroupedSampler,
+  loadDataset,
+  preprocessDataset,
+  RandomSampler,
+  SequentialSampler,
+  type Dataset,
+  type DatasetReport,
+  type DataTokenizer,
+  type PreprocessOptions,
+  type Sampler,
+  type TokenizedDataset,
+} from "../data/index.ts";
+import type { TrainingArguments } from "../arguments/groups.ts";
+import type { BatchSampler, Collator, DataLoader, SlotContext, TrainableModel, TrainerSlots } from "../slots.ts";
+import { SampleLoader } from "./sample-loader.ts";
+import type { LoaderContext } from "./trainer-options.ts";
+
+/** Where samples come from and how they become tokens. */
+export interface SftDataOptions<Model extends TrainableModel> {
+  /** Needed unless the data is pretokenised. */
+  readonly tokenizer?: (DataTokenizer & { readonly padTokenId?: number | undefined }) | undefined;
+  /** A data set, or the path of a file or folder. */
+  readonly trainDataset?: Dataset | string | undefined;
+  readonly evalDataset?: Dataset | string | undefined;
+  /** Format, templates, and what to do with long, empty and untrainable samples. `max_seq_length` is an argument of the run. */
+  readonly data?: Omit<PreprocessOptions, "maxSeqLength"> | undefined;
+  /** Parts that plugins replace. */
+  readonly slots?: TrainerSlots<Model>;
+}
+
+/** The data sets of one trainer, tokenised when they are first asked for. */
+export class SftData<Model extends TrainableModel> {
+  readonly #options: SftDataOptions<Model>;
+  readonly #sets = new Map<"train" | "eval", Promise<TokenizedDataset>>();
+  readonly #reports = new Map<"train" | "eval", DatasetReport>();
+
+  constructor(options: SftDataOptions<Model>) {
+    this.#options = options;
+  }
+
+  /** What became of the rows of a set; `undefined` before it was tokenised. */
+  report(set: "train" | "eval"): DatasetReport | undefined {
+    return this.#reports.get(set);
+  }
+
+  /** Micro-batches for training: shuffled, sequential or grouped by length, dealt to the ranks. */
+  async trainLoader(context: LoaderContext): Promise<DataLoader> {
+    const samples = await this.tokenized("train", context);
+    const { args } = context;
+    const plan = new BatchPlan(trainingSampler(args, samples.lengths), {
+      batchSize: args.perDeviceTrainBatchSize,
+      dropLast: args.dataloaderDropLast,
+      position: { rank: context.communicator.rank, worldSize: context.communicator.size },
+    });
+    if (plan.droppedSamples > 0)
+      context.say(`dataloader_drop_last leaves ${plan.droppedSamples} samples out at the end of every epoch.`);
+    return this.#loader(samples, plan, context);
+  }
+
+  /** Micro-batches for evaluation, in file order; padded, not dealt twice. */
+  async evalLoader(context: LoaderContext): Promise<DataLoader> {
+    const samples = await this.tokenized("eval", context);
+    const plan = new BatchPlan(new SequentialSampler(samples.length), {
+      batchSize: context.args.perDeviceEvalBatchSize,
+    });
+    return new SampleLoader(
+      samples,
+      everyNth(batchSamplerOf(plan), context.communicator),
+      this.#collator(samples.lengths, context),
+    );
+  }
+
+  /** The tokens of a set. */
+  tokenized(set: "train" | "eval", context: LoaderContext): Promise<TokenizedDataset> {
+    const known = this.#sets.get(set);
+    if (known !== undefined) return known;
+    const made = this.#tokenize(set, context);
+    this.#sets.set(set, made);
+    return made;
+  }
+
+  async #tokenize(set: "train" | "eval", { args, say }: LoaderContext): Promise<TokenizedDataset> {
+    const { trainDataset, evalDataset, tokenizer, data } = this.#options;
+    const source = set === "train" ? trainDataset : evalDataset;
+    const dataset = typeof source === "string" || source === undefined ? await loadDataset(source ?? "") : source;
+    const tokenized = await preprocessDataset(dataset, tokenizer, { ...data, maxSeqLength: args.maxSeqLength });
+    this.#reports.set(set, tokenized.report);
+    const title = set === "train" ? "Training set" : "Evaluation set";
+    for (const [index, line] of tokenized.report.lines().entries())
+      say(index === 0 ? `${title}: ${line}.` : `  ${line}.`);
+    return tokenized;
+  }
+
+  #loader(samples: TokenizedDataset, plan: BatchPlan, context: LoaderContext): DataLoader {
+    const { slots } = this.#options;
+    const slotContext: SlotContext = { ...context, lengths: samples.lengths };
+    const standard = batchSamplerOf(plan);
+    const sampler = slots?.builder("batchSampler")?.(standard, slotContext) ?? standard;
+    const loader = new SampleLoader(samples, sampler, this.#collator(samples.lengths, context));
+    return slots?.builder("dataLoader")?.(loader, slotContext) ?? loader;
+  }
+
+  #collator(lengths: Int32Array, context: LoaderContext): Collator {
+    const { slots, tokenizer } = this.#options;
+    // Any id will do for padding: the mask hides it.
+    const padTokenId = tokenizer?.padTokenId ?? 0;
+    const standard: Collator = (samples) => collate(samples, { padTokenId });
+    return slots?.builder("collator")?.(standard, { ...context, lengths }) ?? standard;
+  }
+}
+
+function trainingSampler(args: TrainingArguments, lengths: Int32Array): Sampler {
+  const seed = args.dataSeed ?? args.seed;
+  switch (args.trainSamplingStrategy) {
+    case "sequential":
+      return new SequentialSampler(lengths.length);
+    case "group_by_length":
+      return new LengthGroupedSampler(lengths, args.perDeviceTrainBatchSize * args.gradientAccumulationSteps, seed);
+    default:
+      return new RandomSampler(lengths.length, seed);
+  }
+}
+
+/** A plan made for steps of one micro-batch, asked for micro-batches. */
+function batchSamplerOf(plan: BatchPlan): BatchSampler {
+  const count = plan.microBatchesPerEpoch;
+  return { batchCount: () => count, batch: (epoch, index) => plan.step(epoch * count + index).microBatches[0] ?? [] };
+}
+
+/** Every rank takes its share of the batches of an evaluation: sums over ranks then see each sample once. */
+function everyNth(
+  sampler: BatchSampler,
+  { rank, size }: { readonly rank: number; readonly size: number },
+): BatchSampler {
+  return {
+    batchCount: (epoch) => Math.ceil((sampler.batchCount(epoch) - rank) / size),
+    batch: (epoch, index) => sampler.batch(epoch, index * size + rank),
+  };
+}

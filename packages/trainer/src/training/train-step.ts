@@ -1,0 +1,103 @@
+import { autocast, clipGradNorm, mul, scope, type Device, type DType, type Parameter } from "@fms-accel/tensor";
+import { sumOverRanks, type Communicator } from "../communicator.ts";
+import type { LossScaler } from "../optimizer/loss-scaler.ts";
+import type { Batch, LossFunction } from "../slots.ts";
+import { batchInputs } from "./batch.ts";
+
+/** What one optimiser step did. */
+export interface StepReport {
+  /** Mean cross entropy over the trainable tokens of the step; 0 when there are none. */
+  readonly loss: number;
+  /** Norm of the gradient before clipping; `undefined` when there was no gradient. */
+  readonly gradNorm: number | undefined;
+  readonly learningRate: number;
+  /** num_items_in_batch: over all micro-batches and ranks. */
+  readonly trainableTokens: number;
+  /** Tokens read by this rank, padding not counted. */
+  readonly inputTokens: number;
+  /** Samples read by this rank. */
+  readonly samples: number;
+  /** Positions computed by this rank, padding included. */
+  readonly positions: number;
+  /** Micro-batches of this rank without a trainable token. */
+  readonly maskedBatches: number;
+  /** Whether the optimiser moved the weights. */
+  readonly updated: boolean;
+  /** Wall time of the step without reading its data, in seconds. */
+  readonly seconds: number;
+}
+
+/** The parts that the gradient of a step goes through. */
+export interface StepParts<Model> {
+  readonly model: Model;
+  readonly loss: LossFunction<Model>;
+  readonly params: readonly Parameter[];
+  readonly device: Device;
+  readonly autocastDtype: DType | undefined;
+  readonly scaler: LossScaler | undefined;
+  readonly communicator: Communicator;
+  /** 0: no clipping. */
+  readonly maxGradNorm: number;
+}
+
+export interface AccumulatedGradient {
+  readonly loss: number;
+  readonly trainableTokens: number;
+  readonly maskedBatches: number;
+}
+
+/**
+ * Adds the gradient of a step's micro-batches up in `parameter.grad`. The summed cross entropy of each is divided by the trainable tokens of
+ * the whole step over all ranks, so any split of the same samples into micro-batches and ranks gives the same gradient.
+ *
+ * @param afterBatch called between micro-batches
+ */
+export async function accumulateGradient<Model>(
+  parts: StepParts<Model>,
+  batches: readonly Batch[],
+  afterBatch: () => Promise<void>,
+): Promise<AccumulatedGradient> {
+  const { model, loss: lossOf, device, autocastDtype, scaler, communicator } = parts;
+  const ownTokens = batches.reduce((sum, batch) => sum + batch.trainableTokens, 0);
+  const trainableTokens = await sumOverRanks(communicator, ownTokens);
+  const losses = [];
+  for (const [index, batch] of batches.entries()) {
+    if (batch.trainableTokens > 0) {
+      losses.push(
+        scope(() => {
+          const loss = autocast(autocastDtype, () => lossOf(model, batchInputs(batch, device, trainableTokens)));
+          (scaler === undefined ? loss : mul(loss, scaler.scale)).backward();
+          return loss.detach();
+        }),
+      );
+    }
+    if (index < batches.length - 1) await afterBatch();
+  }
+  let sum = 0;
+  for (const loss of losses) {
+    sum += loss.item();
+    loss.dispose();
+  }
+  return {
+    loss: await sumOverRanks(communicator, sum),
+    trainableTokens,
+    maskedBatches: batches.filter((batch) => batch.trainableTokens === 0).length,
+  };
+}
+
+/**
+ * Sums the gradient over ranks, takes the loss scale out of it and clips it.
+ *
+ * @returns its norm before clipping; NaN or infinite when the gradient is not finite, which is then left as it is
+ */
+export async function finishGradient(
+  parts: Pick<StepParts<unknown>, "params" | "scaler" | "communicator" | "maxGradNorm">,
+): Promise<number> {
+  const { params, scaler, communicator, maxGradNorm } = parts;
+  for (const { grad } of params) {
+    if (grad === undefined) continue;
+    if (communicator.size > 1) await communicator.allReduce(grad, "sum");
+    if (scaler !== undefined) scope(() => grad.copyFrom(mul(grad, 1 / scaler.scale)));
+  }
+  return clipGradNorm([...params], maxGradNorm === 0 ? Number.POSITIVE_INFINITY : maxGradNorm);
+}

@@ -1,0 +1,403 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import type { TrainingArguments } from "../arguments/groups.ts";
+import { resolveTrainingArguments } from "../arguments/parse.ts";
+import { checkpointFiles } from "../checkpoint/files.ts";
+import type { LoopState } from "../checkpoint/loop-state.ts";
+import type { ModelFiles } from "../checkpoint/model-files.ts";
+import { pretrainedFiles } from "../checkpoint/pretrained-files.ts";
+import { replaceFile, writeRun, writeTrainingArguments } from "../checkpoint/run-snapshot.ts";
+import { CheckpointStore } from "../checkpoint/store.ts";
+import { singleProcess, type Communicator } from "../communicator.ts";
+import { ArgumentError, TrainingError } from "../errors.ts";
+import type { LossScaler } from "../optimizer/loss-scaler.ts";
+import { FileLogger } from "../reporting/file-logger.ts";
+import { TerminalReporter } from "../reporting/terminal-reporter.ts";
+import type { Batch, DataLoader, LossFunction, TrainableModel } from "../slots.ts";
+import { groupIntoSteps } from "./batch.ts";
+import { CallbackList, type TrainerCallback, type TrainerEvent } from "./callbacks.ts";
+import { describeCounters } from "./counters.ts";
+import { evaluateLoss } from "./evaluate.ts";
+import { defaultFlow, noteMetric } from "./flow.ts";
+import { modelLoss } from "./model-loss.ts";
+import { modelDevice, precisionOf } from "./precision.ts";
+import { openSession, type Session } from "./session.ts";
+import {
+  newTrainerControl,
+  newTrainerState,
+  trainerStateToJson,
+  type LogEntry,
+  type TrainerControl,
+  type TrainerState,
+} from "./state.ts";
+import { evaluationMetrics, trainingMetrics } from "./summary.ts";
+import type { StepReport } from "./train-step.ts";
+import type { LoaderSource, TrainerOptions, TrainOptions, TrainOutput } from "./trainer-options.ts";
+import { yieldToEventLoop } from "./yield.ts";
+
+/**
+ * Trains a model on micro-batches: Hugging Face's Trainer with its arguments, events, logs and checkpoints, as one loop to be read from
+ * `train` downwards. Nothing is kept outside of an instance.
+ *
+ * A step is: `gradient_accumulation_steps` micro-batches, whose summed losses are divided by the trainable tokens of all of them; the gradient
+ * clipped; AdamW; the schedule. After a step comes what is due of log, evaluation and checkpoint, then the event loop gets its turn.
+ */
+export class Trainer<Model extends TrainableModel = TrainableModel> {
+  readonly model: Model;
+  readonly args: TrainingArguments;
+  readonly state: TrainerState = newTrainerState();
+  readonly control: TrainerControl = newTrainerControl();
+  readonly #options: TrainerOptions<Model>;
+  readonly #communicator: Communicator;
+  readonly #callbacks: CallbackList<Model>;
+  readonly #reporter: TerminalReporter | undefined;
+  readonly #modelFiles: ModelFiles<Model>;
+  readonly #store: CheckpointStore | undefined;
+  readonly #loss: LossFunction<Model>;
+  readonly #loaders: { train: DataLoader | undefined; eval: DataLoader | undefined } = {
+    train: undefined,
+    eval: undefined,
+  };
+  #stopRequested = false;
+
+  /** @throws ArgumentError */
+  constructor(options: TrainerOptions<Model>) {
+    const { training, notes } = resolveTrainingArguments(options.args);
+    this.args = training;
+    this.model = options.model;
+    this.#options = options;
+    this.#communicator = options.communicator ?? singleProcess;
+    this.#modelFiles = options.modelFiles ?? pretrainedFiles;
+    const loss = options.loss ?? modelLoss;
+    this.#loss = options.slots?.builder("loss")?.(loss, { args: training, communicator: this.#communicator }) ?? loss;
+    if (training.evalStrategy !== "no" && options.evalLoader === undefined) {
+      throw new ArgumentError(`eval_strategy is ${training.evalStrategy}, but there is no evaluation set.`);
+    }
+    this.state.isWorldProcessZero = this.#communicator.rank === 0;
+    const speaks = this.state.isWorldProcessZero && options.output !== "silent";
+    const output = options.output === "silent" || options.output === undefined ? process.stderr : options.output;
+    this.#reporter = speaks ? new TerminalReporter(output, !training.disableTqdm) : undefined;
+    this.#store =
+      training.outputDir === null ? undefined : new CheckpointStore(training.outputDir, (line) => this.#say(line));
+    this.#callbacks = new CallbackList<Model>([defaultFlow, ...(options.callbacks ?? []), ...this.#ownCallbacks()]);
+    for (const note of notes) this.#say(note);
+  }
+
+  /** Adds a callback after those that there are. */
+  addCallback(callback: TrainerCallback<Model>): void {
+    this.#callbacks.add(callback);
+  }
+
+  /** Ends the run after the step under way, with a checkpoint to go on from. Safe to call from a signal handler or a callback. */
+  requestStop(): void {
+    this.#stopRequested = true;
+  }
+
+  /** Makes the data loaders now rather than when they are first used: rows become tokens, and problems in the data come to light. */
+  async prepare(): Promise<void> {
+    this.#loaders.train ??= await this.#load(this.#options.trainLoader);
+    this.#loaders.eval ??= await this.#load(this.#options.evalLoader);
+  }
+
+  async #load(source: LoaderSource | undefined): Promise<DataLoader | undefined> {
+    if (typeof source !== "function") return source;
+    return source({ args: this.args, communicator: this.#communicator, say: (line) => this.#say(line) });
+  }
+
+  /**
+   * Trains to the end, or until `requestStop`.
+   *
+   * @throws TrainingError for a loss that is not finite (unless `non_finite_loss` is skip), TrainingCheckpointError when resuming fails
+   */
+  async train(options: TrainOptions = {}): Promise<TrainOutput> {
+    await this.prepare();
+    const session = await openSession<Model>({
+      model: this.model,
+      loader: this.#loaders.train,
+      loss: this.#loss,
+      args: this.args,
+      state: this.state,
+      callbacks: this.#callbacks,
+      communicator: this.#communicator,
+      modelFiles: this.#modelFiles,
+      store: this.#store,
+      resume: options.resumeFromCheckpoint ?? this.args.resumeFromCheckpoint,
+      say: (line) => this.#say(line),
+    });
+    const { run, loop, plan } = session;
+    const onAbort = (): void => this.requestStop();
+    if (options.signal?.aborted === true) this.requestStop();
+    options.signal?.addEventListener("abort", onAbort);
+    this.model.train();
+    try {
+      await this.#callbacks.emit("onTrainBegin", { ...this.#event(), resumedFrom: session.resumedFrom });
+      if (this.args.evalOnStart && session.resumedFrom === undefined) await this.evaluate();
+      while (
+        !this.#mustStop(session) &&
+        !this.control.shouldTrainingStop &&
+        (this.state.globalStep < plan.maxSteps || !loop.epochEnded)
+      ) {
+        await this.#trainEpoch(session);
+      }
+      return session.stopped ? await this.#finishStopped(session) : await this.#finish(session);
+    } finally {
+      options.signal?.removeEventListener("abort", onAbort);
+      run.optimizer.zeroGrad();
+      run.optimizer.dispose();
+      this.model.eval();
+      this.#stopRequested = false;
+      await this.#callbacks.emit("onTrainEnd", this.#event());
+    }
+  }
+
+  /** The rest of an epoch, from where `loop.data` stands. */
+  async #trainEpoch(session: Session<Model>): Promise<void> {
+    const { loop, loader, plan } = session;
+    const { epoch } = loop.data;
+    const batchCount = loader.batchCount(epoch);
+    this.control.shouldEpochStop = false;
+    await this.#callbacks.emit("onEpochBegin", this.#event());
+    if (this.state.globalStep < plan.maxSteps) {
+      for await (const batches of groupIntoSteps(
+        loader.batches(epoch, loop.data.batches),
+        this.args.gradientAccumulationSteps,
+      )) {
+        loop.epochEnded = false;
+        const step = await this.#trainStep(session, batches);
+        loop.data.batches += batches.length;
+        this.state.globalStep++;
+        this.state.epoch = epoch + loop.data.batches / batchCount;
+        await this.#callbacks.emit("onStepEnd", { ...this.#event(), step });
+        await this.#logEvaluateSave(session);
+        await yieldToEventLoop();
+        if (this.#mustStop(session)) return;
+        if (this.control.shouldEpochStop || this.control.shouldTrainingStop) break;
+      }
+    }
+    await this.#callbacks.emit("onEpochEnd", this.#event());
+    loop.epochEnded = true;
+    if (loop.data.batches >= batchCount || this.control.shouldEpochStop)
+      Object.assign(loop.data, { epoch: epoch + 1, batches: 0 });
+    await this.#logEvaluateSave(session);
+  }
+
+  /** A stop that was asked for counts between steps, while there are steps to come. */
+  #mustStop(session: Session<Model>): boolean {
+    if (this.#stopRequested && this.state.globalStep < session.plan.maxSteps) session.stopped = true;
+    return session.stopped;
+  }
+
+  async #trainStep(session: Session<Model>, batches: readonly Batch[]): Promise<StepReport> {
+    const { run, loop } = session;
+    await this.#callbacks.emit("onStepBegin", this.#event());
+    const step = await run.step(batches, {
+      afterBatch: () => this.#callbacks.emit("onSubstepEnd", this.#event()),
+      beforeUpdate: () => this.#callbacks.emit("onPreOptimizerStep", this.#event()),
+      afterUpdate: () => this.#callbacks.emit("onOptimizerStep", this.#event()),
+    });
+    this.#checkStep(step, loop, run.scaler);
+    this.state.numInputTokensSeen += step.inputTokens;
+    this.state.totalFlos += session.flopsPerPosition * step.positions;
+    session.samples += step.samples;
+    session.tokens += step.inputTokens;
+    session.steps++;
+    return step;
+  }
+
+  /** Adds a step to the sums of the log, or counts why it cannot be added. */
+  #checkStep(step: StepReport, loop: LoopState, scaler: LossScaler | undefined): void {
+    const { counters, losses } = loop;
+    counters.trainableTokens += step.trainableTokens;
+    counters.batchesWithoutTrainableTokens += step.maskedBatches;
+    const name = `Step ${this.state.globalStep + 1}`;
+    if (step.maskedBatches > 0) {
+      const what = `${name}: ${step.maskedBatches} micro-batch${step.maskedBatches === 1 ? " has" : "es have"} no trainable token: every label is masked`;
+      if (this.args.noTrainableTokens === "error")
+        throw new TrainingError(`${what}. Check the response template and max_seq_length.`);
+      // The first is worth a line, the others are in the summary.
+      if (counters.batchesWithoutTrainableTokens === step.maskedBatches)
+        this.#say(`${what}; such micro-batches add nothing and are counted.`);
+    }
+    if (step.trainableTokens === 0) {
+      counters.stepsWithoutTrainableTokens++;
+      return;
+    }
+    const lossIsFinite = Number.isFinite(step.loss);
+    if (!lossIsFinite || (!step.updated && scaler === undefined)) {
+      counters.stepsNotFinite++;
+      const what = lossIsFinite ? `the gradient norm is ${step.gradNorm}` : `the loss is ${step.loss}`;
+      if (this.args.nonFiniteLoss === "error")
+        throw new TrainingError(`${name}: ${what}. ${this.#lastGoodCheckpoint()}`);
+      this.#say(`${name} is left out: ${what}.`);
+      if (!lossIsFinite) return;
+    }
+    losses.sinceLog += step.loss;
+    losses.total += step.loss;
+    losses.stepsSinceLog++;
+    losses.steps++;
+    loop.learningRate = step.learningRate;
+    loop.gradNorm = step.gradNorm !== undefined && Number.isFinite(step.gradNorm) ? step.gradNorm : null;
+  }
+
+  #lastGoodCheckpoint(): string {
+    const latest = this.#store?.latest;
+    return latest === undefined
+      ? "No checkpoint was written before. A lower learning_rate, more warmup, or bf16 in place of fp16 may help."
+      : `The last good checkpoint is ${latest}; --resume_from_checkpoint ${latest} goes on from it, perhaps with a lower learning_rate.`;
+  }
+
+  async #logEvaluateSave(session: Session<Model>): Promise<void> {
+    const { control } = this;
+    if (control.shouldLog) await this.#logTraining(session);
+    control.shouldLog = false;
+    if (control.shouldEvaluate) await this.evaluate();
+    control.shouldEvaluate = false;
+    if (control.shouldSave) await this.#saveCheckpoint(session);
+    control.shouldSave = false;
+  }
+
+  async #logTraining({ loop, run }: Session<Model>): Promise<void> {
+    const { losses } = loop;
+    if (losses.stepsSinceLog === 0) return;
+    await this.#log({
+      loss: losses.sinceLog / losses.stepsSinceLog,
+      ...(loop.gradNorm === null ? {} : { grad_norm: loop.gradNorm }),
+      learning_rate: loop.learningRate,
+      ...(run.scaler === undefined ? {} : { loss_scale: run.scaler.scale, skipped_steps: run.scaler.skippedSteps }),
+    });
+    losses.sinceLog = 0;
+    losses.stepsSinceLog = 0;
+  }
+
+  async #log(values: LogEntry): Promise<LogEntry> {
+    const seen = this.args.includeNumInputTokensSeen ? { num_input_tokens_seen: this.state.numInputTokensSeen } : {};
+    const logs: LogEntry = { ...values, ...seen, epoch: this.state.epoch, step: this.state.globalStep };
+    this.state.logHistory.push(logs);
+    await this.#callbacks.emit("onLog", { ...this.#event(), logs });
+    return logs;
+  }
+
+  /**
+   * The mean loss over the tokens of the evaluation set, as `eval_loss` with its timings: logged, and held against the best so far.
+   *
+   * @throws TrainingError when there is no evaluation set, or no trainable token in it
+   */
+  async evaluate(): Promise<LogEntry> {
+    this.#loaders.eval ??= await this.#load(this.#options.evalLoader);
+    const evalLoader = this.#loaders.eval;
+    if (evalLoader === undefined) throw new TrainingError("evaluate: the trainer has no evaluation set.");
+    const batchCount = evalLoader.batchCount(0);
+    const result = await evaluateLoss<Model>(this.model, evalLoader, {
+      device: modelDevice(this.model),
+      communicator: this.#communicator,
+      loss: this.#loss,
+      ...precisionOf(this.args),
+      onBatch: ({ index }) =>
+        this.#callbacks.emit("onPredictionStep", { ...this.#event(), batchIndex: index, batchCount }),
+    });
+    const metrics = await this.#log(evaluationMetrics(result));
+    noteMetric(this.args, this.state, this.control, metrics);
+    await this.#callbacks.emit("onEvaluate", { ...this.#event(), metrics });
+    return metrics;
+  }
+
+  /** Writes the model, or its adapter, and the tokenizer; into `save_model_dir` or `output_dir` unless a folder is given. */
+  async saveModel(directory: string | null = this.args.saveModelDir ?? this.args.outputDir): Promise<void> {
+    if (directory === null) throw new ArgumentError("saveModel: give a folder, or set output_dir.");
+    if (this.state.isWorldProcessZero) await this.#writeModel(directory);
+    await this.#communicator.barrier();
+  }
+
+  /** Writes trainer_state.json and training_args.json into `output_dir`. */
+  saveState(): void {
+    const { outputDir } = this.args;
+    if (outputDir === null || !this.state.isWorldProcessZero) return;
+    mkdirSync(outputDir, { recursive: true });
+    replaceFile(join(outputDir, checkpointFiles.trainerState), trainerStateToJson(this.state, this.control));
+    writeTrainingArguments(join(outputDir, checkpointFiles.trainingArguments), this.args);
+  }
+
+  async #writeModel(directory: string): Promise<void> {
+    mkdirSync(directory, { recursive: true });
+    await this.#modelFiles.save(this.model, directory);
+    await this.#options.processingClass?.savePretrained(directory);
+  }
+
+  async #saveCheckpoint(session: Session<Model>): Promise<void> {
+    const { state, args } = this;
+    if (this.#store === undefined) return;
+    if (state.bestGlobalStep === state.globalStep) state.bestModelCheckpoint = this.#store.path(state.globalStep);
+    state.statefulCallbacks = this.#callbacks.saveStates();
+    session.loop.sequence = this.#store.nextSequence;
+    const best = args.loadBestModelAtEnd ? state.bestModelCheckpoint : null;
+    if (state.isWorldProcessZero) {
+      await this.#store.write(state.globalStep, args.saveTotalLimit, best, async (directory) => {
+        await this.#writeModel(directory);
+        writeRun(directory, { args, state, control: this.control, loop: session.loop, ...session.run.snapshot() });
+      });
+    }
+    await this.#communicator.barrier();
+    session.savedAt = positionKey(state, session.loop);
+    await this.#callbacks.emit("onSave", { ...this.#event(), checkpoint: this.#store.path(state.globalStep) });
+  }
+
+  /** After the last step: the best weights if wished, the summary, the state in output_dir. */
+  async #finish(session: Session<Model>): Promise<TrainOutput> {
+    const { bestModelCheckpoint, bestMetric } = this.state;
+    if (this.args.loadBestModelAtEnd && bestModelCheckpoint !== null) {
+      await this.#modelFiles.restore(this.model, bestModelCheckpoint);
+      this.#say(
+        `Went back to the best weights: ${bestModelCheckpoint} (${this.args.metricForBestModel} ${bestMetric}).`,
+      );
+    }
+    const metrics = await this.#log(trainingMetrics(session, this.state));
+    this.#sayCounters(session);
+    this.saveState();
+    return { ...this.#output(session), metrics };
+  }
+
+  /** After a stop: a checkpoint of where the run stands, unless the last step has one. */
+  async #finishStopped(session: Session<Model>): Promise<TrainOutput> {
+    if (session.savedAt !== positionKey(this.state, session.loop) && session.steps > 0)
+      await this.#saveCheckpoint(session);
+    this.#sayCounters(session);
+    return { ...this.#output(session), metrics: {} };
+  }
+
+  #output({ loop, stopped }: Session<Model>): Omit<TrainOutput, "metrics"> {
+    const { losses } = loop;
+    return {
+      globalStep: this.state.globalStep,
+      trainingLoss: losses.steps === 0 ? 0 : losses.total / losses.steps,
+      stopped,
+      checkpoint: this.#store?.latest,
+    };
+  }
+
+  #sayCounters({ loop, run }: Session<Model>): void {
+    for (const line of describeCounters(loop.counters, run.scaler?.skippedSteps ?? 0)) this.#say(line);
+  }
+
+  #say(line: string): void {
+    this.#reporter?.print(line);
+  }
+
+  #event(): TrainerEvent<Model> {
+    return { args: this.args, state: this.state, control: this.control, model: this.model };
+  }
+
+  /** The callbacks that every trainer has, on the rank that speaks. */
+  #ownCallbacks(): TrainerCallback<Model>[] {
+    const { outputDir, trackers, trainingLogsFilename } = this.args;
+    const logs = outputDir !== null && trackers.includes("file_logger") && this.state.isWorldProcessZero;
+    return [
+      ...(logs ? [new FileLogger(join(outputDir, trainingLogsFilename))] : []),
+      ...(this.#reporter === undefined ? [] : [this.#reporter]),
+    ];
+  }
+}
+
+/** Tells two checkpoints of one step apart: before and after the end of an epoch. */
+function positionKey(state: TrainerState, loop: LoopState): string {
+  return `${state.globalStep} ${loop.epochEnded}`;
+}
