@@ -8,7 +8,8 @@ export interface ReferenceTensor {
 }
 
 function widen(bytes: Uint8Array, dtype: string): ReferenceTensor["data"] {
-  const buffer = bytes.slice().buffer;
+  // Not bytes.slice(): of a Buffer that is a view of the whole file.
+  const buffer = Uint8Array.from(bytes).buffer;
   switch (dtype) {
     case "F32":
       return new Float32Array(buffer);

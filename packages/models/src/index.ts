@@ -25,7 +25,14 @@ export type { ConfigOptions, WarningSink } from "./config/config-source.ts";
 
 // ---- Layers (composed functions that plugins replace) --------------------------------------------------------------
 export { type Activation, activation, ACTIVATION_NAMES, type ActivationName } from "./layers/activations.ts";
-export { causalLMOutput, IGNORE_INDEX, type LogitsTransform, nextTokenLoss } from "./layers/language-model-head.ts";
+export { causalAttention, type CausalAttentionOptions, composedAttention } from "./layers/attention.ts";
+export {
+  causalLMOutput,
+  IGNORE_INDEX,
+  type LanguageModelHead,
+  type LogitsTransform,
+  nextTokenLoss,
+} from "./layers/language-model-head.ts";
 export { linearCrossEntropy, type LinearCrossEntropyOptions } from "./layers/linear-cross-entropy.ts";
 export { RMSNorm, rmsNorm } from "./layers/rms-norm.ts";
 export { packedSequenceIds, sequenceLayout, type SequenceLayout } from "./layers/sequence-layout.ts";

@@ -2,30 +2,16 @@
  * Llama (https://arxiv.org/abs/2302.13971, https://arxiv.org/abs/2407.21783): a decoder of pre-normalised layers, each of
  * rotary grouped-query attention and a gated MLP. Field names are those of the checkpoint's tensors.
  */
-import {
-  add,
-  Embedding,
-  Linear,
-  Module,
-  mul,
-  reshape,
-  scaledDotProductAttention,
-  type Tensor,
-  transpose,
-} from "@fms-accel/tensor";
+import { add, Embedding, Linear, Module, mul, reshape, type Tensor, transpose } from "@fms-accel/tensor";
 import { z } from "zod";
 
-import {
-  type CausalLMConfig,
-  parseDType,
-  parsePaddingIdx,
-  parseTokenIds,
-} from "../config/causal-lm-config.ts";
+import { type CausalLMConfig, parseDType, parsePaddingIdx, parseTokenIds } from "../config/causal-lm-config.ts";
 import { type ConfigSource, configError, parseWith } from "../config/config-source.ts";
 import { commonFields, dropoutRate, layerCount, positive, size } from "../config/fields.ts";
 import { checkUnreadKeys } from "../config/inert-keys.ts";
 import { parseRope, ropeFields } from "../config/rope-fields.ts";
 import { type Activation, activation, ACTIVATION_NAMES, type ActivationName } from "../layers/activations.ts";
+import { causalAttention } from "../layers/attention.ts";
 import { causalLMOutput } from "../layers/language-model-head.ts";
 import { RMSNorm } from "../layers/rms-norm.ts";
 import { sequenceLayout } from "../layers/sequence-layout.ts";
@@ -71,10 +57,18 @@ export function parseLlamaConfig(source: ConfigSource): LlamaConfig {
   const { hidden_size: hiddenSize, num_attention_heads: heads } = fields;
   const keyValueHeads = fields.num_key_value_heads ?? heads;
   if (fields.head_dim == null && hiddenSize % heads !== 0) {
-    throw configError(source, ["hidden_size"], `expected a multiple of num_attention_heads (${heads}), found ${hiddenSize}`);
+    throw configError(
+      source,
+      ["hidden_size"],
+      `expected a multiple of num_attention_heads (${heads}), found ${hiddenSize}`,
+    );
   }
   if (heads % keyValueHeads !== 0) {
-    throw configError(source, ["num_key_value_heads"], `expected a divisor of num_attention_heads (${heads}), found ${keyValueHeads}`);
+    throw configError(
+      source,
+      ["num_key_value_heads"],
+      `expected a divisor of num_attention_heads (${heads}), found ${keyValueHeads}`,
+    );
   }
   const headDim = fields.head_dim ?? hiddenSize / heads;
   if (headDim % 2 !== 0) {
@@ -144,9 +138,8 @@ export class LlamaAttention extends Module {
     if (cache !== undefined) {
       ({ keys: k, values: v } = cache.update(this.layerIndex, k, v));
     }
-    const attended = scaledDotProductAttention(q, k, v, {
+    const attended = causalAttention(q, k, v, {
       scale: this.headDim ** -0.5,
-      isCausal: true,
       dropout: this.training ? this.dropout : 0,
       ...visible,
     });
@@ -243,7 +236,8 @@ export class LlamaForCausalLM extends CausalLM<LlamaConfig> {
   }
 
   override forward(inputs: CausalLMInputs): CausalLMOutput {
-    return causalLMOutput(this.model.forward(inputs, this.gradientCheckpointing), this.lm_head, inputs);
+    const hidden = this.model.forward(inputs, this.gradientCheckpointing);
+    return causalLMOutput(hidden, this.lm_head, this.config.vocabSize, inputs);
   }
 
   override tiedWeights(): readonly TiedWeight[] {

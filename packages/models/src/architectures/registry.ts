@@ -12,7 +12,11 @@ export function findArchitecture(source: ConfigSource): Architecture {
   const names = ARCHITECTURES.map((architecture) => architecture.name);
   if (architectures != null) {
     if (!Array.isArray(architectures) || architectures.length !== 1 || typeof architectures[0] !== "string") {
-      throw configError(source, ["architectures"], `expected a list of one name such as ["${names[0]}"], found ${preview(architectures)}`);
+      throw configError(
+        source,
+        ["architectures"],
+        `expected a list of one name such as ["${names[0]}"], found ${preview(architectures)}`,
+      );
     }
     const [name] = architectures as [string];
     const found = ARCHITECTURES.find((architecture) => architecture.name === name);
@@ -24,7 +28,11 @@ export function findArchitecture(source: ConfigSource): Architecture {
       );
     }
     if (modelType !== found.modelType) {
-      throw configError(source, ["model_type"], `expected "${found.modelType}" for ${name}, found ${preview(modelType)}`);
+      throw configError(
+        source,
+        ["model_type"],
+        `expected "${found.modelType}" for ${name}, found ${preview(modelType)}`,
+      );
     }
     return found;
   }

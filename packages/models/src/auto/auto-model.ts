@@ -73,7 +73,9 @@ function isParsed(config: CausalLMConfig | Readonly<Record<string, unknown>>): c
 function chooseDType(wanted: DType | "auto" = "auto", config: CausalLMConfig, checkpoint?: Checkpoint): DType {
   if (wanted !== "auto") {
     if (!isWeightDType(wanted)) {
-      throw new ModelsError(`dtype: expected "auto", "float32", "bfloat16" or "float16", found ${JSON.stringify(wanted)}.`);
+      throw new ModelsError(
+        `dtype: expected "auto", "float32", "bfloat16" or "float16", found ${JSON.stringify(wanted)}.`,
+      );
     }
     return wanted;
   }

@@ -1,4 +1,4 @@
-import { cast, type DType, isFloating, keep, type Module, noGrad, Parameter, type Tensor } from "@fms-accel/tensor";
+import { cast, type DType, isFloating, type Module, noGrad, Parameter, type Tensor } from "@fms-accel/tensor";
 
 import type { Architecture } from "../architectures/architecture.ts";
 import { CheckpointError } from "../errors.ts";
@@ -20,11 +20,15 @@ export function loadWeights(model: CausalLM, checkpoint: Checkpoint, architectur
   noGrad(() => {
     for (const [name, source] of sources) {
       const loaded = checkpoint.tensor(source);
-      const weight = loaded.dtype === dtype ? loaded : cast(loaded, dtype);
-      if (weight !== loaded) {
-        loaded.dispose();
+      if (!isFloating(loaded.dtype)) {
+        throw new CheckpointError(
+          `${checkpoint.tensors.get(source)!.file}: tensor "${source}": expected a floating dtype, found ${loaded.dtype}.`,
+        );
       }
-      setParameter(model, name, keep(weight));
+      const weight = loaded.dtype === dtype ? loaded : cast(loaded, dtype);
+      setParameter(model, name, weight);
+      weight.dispose();
+      loaded.dispose();
     }
   });
   tieWeights(model);
@@ -64,7 +68,9 @@ function matchTensors(
     }
     const found = checkpoint.tensors.get(source)!;
     if (found.shape.join() !== parameter.shape.join()) {
-      wrong.push(`${source} in ${found.file}: expected [${parameter.shape.join(", ")}], found [${found.shape.join(", ")}]`);
+      wrong.push(
+        `${source} in ${found.file}: expected [${parameter.shape.join(", ")}], found [${found.shape.join(", ")}]`,
+      );
     } else {
       sources.set(name, source);
     }
@@ -91,7 +97,9 @@ function matchTensors(
 }
 
 function describe(what: string, names: readonly string[]): string {
-  return names.length === 0 ? "" : `  ${names.length} tensor${names.length === 1 ? "" : "s"} ${what}: ${listNames(names, LISTED)}`;
+  return names.length === 0
+    ? ""
+    : `  ${names.length} tensor${names.length === 1 ? "" : "s"} ${what}: ${listNames(names, LISTED)}`;
 }
 
 /** A checkpoint may store a tied weight twice, but then as the same values: or else one of the two would be lost. */
@@ -114,9 +122,6 @@ function requireEqual(checkpoint: Checkpoint, kept: string, alias: string): void
 }
 
 function setParameter(model: Module, name: string, weight: Tensor): void {
-  if (!isFloating(weight.dtype)) {
-    throw new CheckpointError(`tensor "${name}": expected a floating dtype, found ${weight.dtype}.`);
-  }
   const [module, field] = ownerOf(model, name);
   const before = module[field] as Parameter;
   module[field] = new Parameter(weight);

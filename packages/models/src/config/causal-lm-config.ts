@@ -58,12 +58,20 @@ export function parseDType(
  * The embedding row of `pad_token_id` as torch's `nn.Embedding(padding_idx=…)` takes it: a negative id counts from the end,
  * one beyond the vocabulary is an error.
  */
-export function parsePaddingIdx(source: ConfigSource, padTokenId: number | null | undefined, vocabSize: number): number | undefined {
+export function parsePaddingIdx(
+  source: ConfigSource,
+  padTokenId: number | null | undefined,
+  vocabSize: number,
+): number | undefined {
   if (padTokenId == null) {
     return undefined;
   }
   if (padTokenId < -vocabSize || padTokenId >= vocabSize) {
-    throw configError(source, ["pad_token_id"], `expected an id of the vocabulary (0 to ${vocabSize - 1}), found ${padTokenId}`);
+    throw configError(
+      source,
+      ["pad_token_id"],
+      `expected an id of the vocabulary (0 to ${vocabSize - 1}), found ${padTokenId}`,
+    );
   }
   return padTokenId < 0 ? padTokenId + vocabSize : padTokenId;
 }
@@ -82,7 +90,9 @@ export function parseTokenIds(
     [ids ?? []].flat().filter((id) => {
       const valid = id >= 0 && id < fields.vocab_size;
       if (!valid) {
-        source.onWarning(`${source.file}: ${key} ${id} is not in the vocabulary (0 to ${fields.vocab_size - 1}): not used.`);
+        source.onWarning(
+          `${source.file}: ${key} ${id} is not in the vocabulary (0 to ${fields.vocab_size - 1}): not used.`,
+        );
       }
       return valid;
     });

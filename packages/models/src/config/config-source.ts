@@ -84,7 +84,8 @@ export function parseWith<S extends z.ZodType>(
   const problems = result.error.issues.map((issue) => {
     const steps = issue.path.map((step) => (typeof step === "symbol" ? String(step) : step));
     const found = steps.reduce<unknown>(
-      (at, step) => (typeof at === "object" && at !== null ? (at as Record<string | number, unknown>)[step] : undefined),
+      (at, step) =>
+        typeof at === "object" && at !== null ? (at as Record<string | number, unknown>)[step] : undefined,
       value,
     );
     return configError(source, [...path, ...steps], `${expectation(issue)}, found ${preview(found)}`).message;
@@ -122,6 +123,6 @@ export function preview(value: unknown): string {
   if (typeof value === "number" && !Number.isFinite(value)) {
     return String(value);
   }
-  const text = JSON.stringify(value) ?? String(value);
+  const text = JSON.stringify(value) ?? typeof value;
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }

@@ -87,13 +87,14 @@ const FOREIGN: ReadonlySet<string> = new Set([
   "use_bfloat16",
 ]);
 
-/** Keys that are without effect at these values only: any other value asks for a computation that this package lacks. */
+/** Keys that say nothing at these values. Any other value asks for a computation that this package lacks, unless the key is foreign. */
 const WITHOUT_EFFECT_AT: ReadonlyMap<string, readonly unknown[]> = new Map<string, readonly unknown[]>([
   ["add_cross_attention", [false]],
   ["chunk_size_feed_forward", [0]],
   ["cross_attention_hidden_size", [null]],
   ["is_decoder", [false, true]],
   ["is_encoder_decoder", [false]],
+  ["pretraining_tp", [1]],
   ["pruned_heads", [{}]],
   ["rope_interleaved", [false]],
   ["tie_encoder_decoder", [false]],
@@ -130,7 +131,9 @@ export function checkUnreadKeys(source: ConfigSource, known: Iterable<string>): 
   }
   if (ignored.length > 0) {
     const count = ignored.length === 1 ? "1 key has" : `${ignored.length} keys have`;
-    source.onWarning(`${source.file}: ${count} no effect here: ${ignored.map((key) => `${key}=${preview(source.json[key])}`).join(", ")}`);
+    source.onWarning(
+      `${source.file}: ${count} no effect here: ${ignored.map((key) => `${key}=${preview(source.json[key])}`).join(", ")}`,
+    );
   }
 }
 

@@ -75,7 +75,9 @@ export function parseRope(source: ConfigSource, keys: RopeKeys, context: RopeCon
   const kind = ropeType(source, section, values);
   const ropeTheta = parseTheta(source, keys, section, values, context);
   const fields = TYPE_FIELDS[kind];
-  const unknown = Object.keys(values).find((key) => !(key in fields) && !SIDE_KEYS.includes(key) && !isInert(key, values));
+  const unknown = Object.keys(values).find(
+    (key) => !(key in fields) && !SIDE_KEYS.includes(key) && !isInert(key, values),
+  );
   if (unknown !== undefined) {
     throw configError(
       source,
@@ -98,8 +100,6 @@ export function parseRope(source: ConfigSource, keys: RopeKeys, context: RopeCon
   };
 
   switch (kind) {
-    case "default":
-      return { ropeType: kind, ropeTheta };
     case "linear": {
       const { factor } = parseWith(source, z.object(TYPE_FIELDS.linear), values, [section]);
       return { ropeType: kind, ropeTheta, factor };
@@ -159,7 +159,10 @@ export function parseRope(source: ConfigSource, keys: RopeKeys, context: RopeCon
     case "llama3": {
       const llama3 = parseWith(source, z.object(TYPE_FIELDS.llama3), values, [section]);
       if (llama3.high_freq_factor <= llama3.low_freq_factor) {
-        fail("high_freq_factor", `expected more than low_freq_factor (${llama3.low_freq_factor}), found ${llama3.high_freq_factor}`);
+        fail(
+          "high_freq_factor",
+          `expected more than low_freq_factor (${llama3.low_freq_factor}), found ${llama3.high_freq_factor}`,
+        );
       }
       return {
         ropeType: kind,
@@ -170,6 +173,8 @@ export function parseRope(source: ConfigSource, keys: RopeKeys, context: RopeCon
         originalMaxPositionEmbeddings: originalLength(llama3.original_max_position_embeddings),
       };
     }
+    default:
+      return { ropeType: kind, ropeTheta };
   }
 }
 
@@ -177,7 +182,11 @@ export function parseRope(source: ConfigSource, keys: RopeKeys, context: RopeCon
 function ropeSection(source: ConfigSource, keys: RopeKeys): { section: string; values: Record<string, unknown> } {
   const { rope_scaling: old, rope_parameters: current } = keys;
   if (old != null && current != null && JSON.stringify(sorted(old)) !== JSON.stringify(sorted(current))) {
-    throw configError(source, ["rope_scaling"], `contradicts rope_parameters (${preview(current)}), found ${preview(old)}`);
+    throw configError(
+      source,
+      ["rope_scaling"],
+      `contradicts rope_parameters (${preview(current)}), found ${preview(old)}`,
+    );
   }
   return old == null && current != null
     ? { section: "rope_parameters", values: current }
@@ -196,7 +205,11 @@ function ropeType(source: ConfigSource, section: string, values: Record<string, 
   const kind = name ?? oldName ?? "default";
   if (typeof kind !== "string" || !Object.hasOwn(TYPE_FIELDS, kind)) {
     const known = Object.keys(TYPE_FIELDS).join(", ");
-    throw configError(source, [section, name === undefined ? "type" : "rope_type"], `expected one of ${known}, found ${preview(kind)}`);
+    throw configError(
+      source,
+      [section, name === undefined ? "type" : "rope_type"],
+      `expected one of ${known}, found ${preview(kind)}`,
+    );
   }
   return kind as RopeType;
 }

@@ -8,7 +8,7 @@ export interface JsonDocument {
   /** Paths of keys that occur more than once in their object, as `a.b.c`, in file order. */
   readonly duplicateKeys: readonly string[];
   /** Line (from 1) of a key, given its path from the root; undefined for a path that is not there or too deep to be kept. */
-  lineOf(path: readonly (string | number)[]): number | undefined;
+  readonly lineOf: (path: readonly (string | number)[]) => number | undefined;
 }
 
 /** Keys below this depth get no line numbers: configuration files are not deeper, and the rest would only cost memory. */

@@ -6,6 +6,7 @@ import {
   indexSelect,
   isGradEnabled,
   Linear,
+  type Module,
   div,
   noGrad,
   reshape,
@@ -24,6 +25,11 @@ export const IGNORE_INDEX = -100;
 /** Applied to logits row by row: a scale, a soft cap. */
 export type LogitsTransform = (logits: Tensor) => Tensor;
 
+/** The output layer, `[…, H]` to `[…, V]`: a Linear, or what an adapter put in its place. */
+export interface LanguageModelHead extends Module {
+  forward(x: Tensor): Tensor;
+}
+
 /**
  * The output of a language model whose body returned `hidden`. Without labels it is the logits; with labels the loss, and
  * the logits when someone reads them.
@@ -31,7 +37,8 @@ export type LogitsTransform = (logits: Tensor) => Tensor;
  */
 export function causalLMOutput(
   hidden: Tensor,
-  head: Linear,
+  head: LanguageModelHead,
+  vocabSize: number,
   inputs: CausalLMInputs,
   transform: LogitsTransform = (logits) => logits,
 ): CausalLMOutput {
@@ -39,7 +46,7 @@ export function causalLMOutput(
   if (inputs.labels === undefined) {
     return { logits: logits(), loss: undefined };
   }
-  const loss = nextTokenLoss(hidden, head, inputs.labels, inputs.numItemsInBatch, transform);
+  const loss = nextTokenLoss(hidden, head, vocabSize, inputs.labels, inputs.numItemsInBatch, transform);
   const recording = isGradEnabled();
   const output: { logits?: Tensor; loss: Tensor } = { loss };
   // Not enumerable until it is computed: looking through an output for its tensors, as scope() does, must not compute it.
@@ -48,7 +55,9 @@ export function causalLMOutput(
     enumerable: false,
     get: () => {
       if (hidden.isDisposed) {
-        throw new ModelInputError("logits: the tensors of this forward call are freed. Read logits inside the scope of the call.");
+        throw new ModelInputError(
+          "logits: the tensors of this forward call are freed. Read logits inside the scope of the call.",
+        );
       }
       const value = recording ? logits() : noGrad(logits);
       Object.defineProperty(output, "logits", { value, enumerable: true });
@@ -73,12 +82,12 @@ function lastPositions(hidden: Tensor, logitsToKeep: number | undefined): Tensor
  */
 export function nextTokenLoss(
   hidden: Tensor,
-  head: Linear,
+  head: LanguageModelHead,
+  vocabSize: number,
   labels: Tensor,
   numItemsInBatch?: number,
   transform: LogitsTransform = (logits) => logits,
 ): Tensor {
-  const vocabSize = head.weight.shape[0]!;
   const { rows, targets } = shiftedTargets(labels, vocabSize);
   const count = numItemsInBatch ?? rows.length;
   if (!(count > 0)) {
@@ -91,9 +100,11 @@ export function nextTokenLoss(
   const flat = reshape(hidden, [-1, hidden.shape.at(-1)!]);
   const x = indexSelect(flat, 0, tensor(rows, { device: hidden.device }));
   const wanted = tensor(targets, { device: hidden.device });
-  const sum = isPlainLinear(head)
-    ? linearCrossEntropy(x, head.weight, wanted, { bias: head.bias, transform })
-    : chunkedCrossEntropy(x, (chunk) => transform(head.forward(chunk)), wanted, rowsPerChunk(vocabSize));
+  const plain = plainLinear(head);
+  const sum =
+    plain === undefined
+      ? chunkedCrossEntropy(x, (chunk) => transform(head.forward(chunk)), wanted, rowsPerChunk(vocabSize))
+      : linearCrossEntropy(x, plain.weight, wanted, { bias: plain.bias, transform });
   return div(sum, count);
 }
 
@@ -121,9 +132,9 @@ function shiftedTargets(labels: Tensor, vocabSize: number): { rows: Int32Array; 
   return { rows: rows.subarray(0, count), targets: targets.subarray(0, count) };
 }
 
-/** Whether the head is the plain layer: adapters and plugins replace it, or its forward. */
-function isPlainLinear(head: Linear): boolean {
-  return head.constructor === Linear && head.forward === Linear.prototype.forward;
+/** The head itself when it is the plain layer: adapters and plugins replace it, or its forward. */
+function plainLinear(head: LanguageModelHead): Linear | undefined {
+  return head instanceof Linear && head.constructor === Linear && !Object.hasOwn(head, "forward") ? head : undefined;
 }
 
 /** The same sum for a head that is more than one matrix: backward computes the logits of each chunk once more. */

@@ -1,4 +1,17 @@
-import { cast, mean, Module, mul, Parameter, add, rsqrt, square, type DType, type Device, empty, type Tensor } from "@fms-accel/tensor";
+import {
+  cast,
+  mean,
+  Module,
+  mul,
+  Parameter,
+  add,
+  rsqrt,
+  square,
+  type DType,
+  type Device,
+  empty,
+  type Tensor,
+} from "@fms-accel/tensor";
 
 import { fillOnes } from "../modeling/initialise.ts";
 

@@ -36,7 +36,8 @@ export function sequenceLayout(inputs: CausalLMInputs): SequenceLayout {
   const looksPacked =
     sequenceIds === undefined && positionIds !== undefined && attentionMask === undefined && cache === undefined;
   return {
-    positionIds: positionIds ?? unsqueeze(arange(past, past + length, 1, { dtype: "int32", device: inputIds.device }), 0),
+    positionIds:
+      positionIds ?? unsqueeze(arange(past, past + length, 1, { dtype: "int32", device: inputIds.device }), 0),
     keyMask: attentionMask !== undefined && hidesKeys(attentionMask) ? attentionMask : undefined,
     sequenceIds: looksPacked ? packedSequenceIds(positionIds, batch) : sequenceIds,
   };

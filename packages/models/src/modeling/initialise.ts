@@ -1,4 +1,18 @@
-import { Embedding, type Generator, LayerNorm, Linear, type Module, mul, noGrad, ones, type Parameter, randn, scope, select, zeros } from "@fms-accel/tensor";
+import {
+  Embedding,
+  type Generator,
+  LayerNorm,
+  Linear,
+  type Module,
+  mul,
+  noGrad,
+  ones,
+  type Parameter,
+  randn,
+  scope,
+  select,
+  zeros,
+} from "@fms-accel/tensor";
 
 import { ModelsError } from "../errors.ts";
 

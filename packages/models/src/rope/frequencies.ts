@@ -12,8 +12,6 @@ import { yarnFrequencies } from "./yarn.ts";
  */
 export function rotaryFrequencies(rope: RopeParameters, dim: number, length: number): InverseFrequencies {
   switch (rope.ropeType) {
-    case "default":
-      return defaultFrequencies(dim, rope.ropeTheta);
     case "linear":
       return linearFrequencies(dim, rope);
     case "dynamic":
@@ -24,6 +22,8 @@ export function rotaryFrequencies(rope: RopeParameters, dim: number, length: num
       return longropeFrequencies(dim, rope, length);
     case "llama3":
       return llama3Frequencies(dim, rope);
+    default:
+      return defaultFrequencies(dim, rope.ropeTheta);
   }
 }
 

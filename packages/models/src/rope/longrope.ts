@@ -7,9 +7,7 @@ import type { LongRope } from "./rope-parameters.ts";
  */
 export function longropeFrequencies(dim: number, rope: LongRope, length: number): InverseFrequencies {
   const factors = length > rope.originalMaxPositionEmbeddings ? rope.longFactor : rope.shortFactor;
-  return rotaryPeriods(dim, rope.ropeTheta).map(
-    (period, i) => 1 / Math.fround(Math.fround(factors[i]!) * period),
-  );
+  return rotaryPeriods(dim, rope.ropeTheta).map((period, i) => 1 / Math.fround(Math.fround(factors[i]!) * period));
 }
 
 /** Attention temperature of LongRoPE for a context that was extended `factor` times. */

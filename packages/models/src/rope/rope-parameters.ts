@@ -2,13 +2,7 @@
  * How a model rotates queries and keys by position, as its configuration says it: `rope_parameters` of transformers 5, or
  * `rope_theta` with `rope_scaling` of transformers 4, brought to one form by `config/rope-fields.ts`.
  */
-export type RopeParameters =
-  | DefaultRope
-  | LinearRope
-  | DynamicRope
-  | YarnRope
-  | LongRope
-  | Llama3Rope;
+export type RopeParameters = DefaultRope | LinearRope | DynamicRope | YarnRope | LongRope | Llama3Rope;
 
 export type RopeType = RopeParameters["ropeType"];
 

@@ -76,7 +76,9 @@ function openShards(directory: string, index: string): SafetensorsFile[] {
   for (const shard of new Set(weightMap.values())) {
     // A shard lies beside its index: a name with a path in it could reach anywhere.
     if (shard !== basename(shard) || !shard.endsWith(".safetensors")) {
-      throw new CheckpointError(`${index}: expected file names that end in .safetensors, without a path, found ${JSON.stringify(shard)}.`);
+      throw new CheckpointError(
+        `${index}: expected file names that end in .safetensors, without a path, found ${JSON.stringify(shard)}.`,
+      );
     }
     if (!existsSync(join(directory, shard))) {
       throw new CheckpointError(`${index}: the shard ${shard} is missing in ${directory}. Is the download complete?`);
@@ -93,7 +95,9 @@ function openShards(directory: string, index: string): SafetensorsFile[] {
     for (const name of file.entries.keys()) {
       const place = weightMap.get(name);
       if (place !== shard) {
-        problems.push(`"${name}" is in ${shard}, but the index ${place === undefined ? "does not list it" : `puts it into ${place}`}`);
+        problems.push(
+          `"${name}" is in ${shard}, but the index ${place === undefined ? "does not list it" : `puts it into ${place}`}`,
+        );
       }
     }
   }
@@ -118,7 +122,9 @@ function readWeightMap(index: string): ReadonlyMap<string, string> {
   const map = (document.value as { weight_map?: unknown } | null)?.weight_map;
   const entries = typeof map === "object" && map !== null && !Array.isArray(map) ? Object.entries(map) : [];
   if (entries.length === 0 || !entries.every((entry): entry is [string, string] => typeof entry[1] === "string")) {
-    throw new CheckpointError(`${index}: weight_map: expected an object of tensor names and file names, found ${JSON.stringify(map)?.slice(0, 80)}.`);
+    throw new CheckpointError(
+      `${index}: weight_map: expected an object of tensor names and file names, found ${JSON.stringify(map)?.slice(0, 80)}.`,
+    );
   }
   return new Map(entries);
 }

@@ -87,7 +87,9 @@ function parseHeaderJson(path: string, json: Uint8Array): JsonDocument {
   try {
     text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(json);
   } catch {
-    throw new SafetensorsError(`${path}: the header is not valid UTF-8. The file is damaged or not a safetensors file.`);
+    throw new SafetensorsError(
+      `${path}: the header is not valid UTF-8. The file is damaged or not a safetensors file.`,
+    );
   }
   if (!text.startsWith("{")) {
     throw new SafetensorsError(`${path}: the header should begin with "{", found ${quote(text.slice(0, 8))}.`);
@@ -117,7 +119,9 @@ function parseEntry(path: string, name: string, value: unknown, dataStart: numbe
   const { dtype, shape, data_offsets: offsets, ...rest } = value;
   const unknown = Object.keys(rest);
   if (unknown.length > 0) {
-    return fail(`unknown key ${unknown.slice(0, 3).map(quote).join(", ")}; a tensor has dtype, shape and data_offsets.`);
+    return fail(
+      `unknown key ${unknown.slice(0, 3).map(quote).join(", ")}; a tensor has dtype, shape and data_offsets.`,
+    );
   }
   const stored = typeof dtype === "string" ? storedDType(dtype) : undefined;
   if (typeof dtype !== "string" || stored === undefined) {
@@ -142,11 +146,16 @@ function parseEntry(path: string, name: string, value: unknown, dataStart: numbe
       `${dtype} of shape [${shape.join(", ")}] takes ${bits / 8} bytes, data_offsets [${begin}, ${end}] give ${end - begin}.`,
     );
   }
-  return { name, storedDType: dtype, shape: shape as number[], begin: dataStart + begin, end: dataStart + end };
+  return { name, storedDType: dtype, shape, begin: dataStart + begin, end: dataStart + end };
 }
 
 /** The format wants the tensors to fill the data without holes or overlaps: what is in no tensor could hide anything. */
-function checkLayout(path: string, entries: ReadonlyMap<string, TensorEntry>, dataStart: number, fileSize: number): void {
+function checkLayout(
+  path: string,
+  entries: ReadonlyMap<string, TensorEntry>,
+  dataStart: number,
+  fileSize: number,
+): void {
   const inOrder = [...entries.values()].sort((a, b) => a.begin - b.begin || a.end - b.end);
   let at = dataStart;
   for (const { name, begin, end } of inOrder) {

@@ -9,7 +9,18 @@ import { INDEX_FILE, SINGLE_FILE } from "./checkpoint.ts";
 import { storedBytes, writeSafetensors } from "./writer.ts";
 
 /** Decimal units, as in `max_shard_size` of transformers. */
-const UNITS: Readonly<Record<string, number>> = { "": 1, B: 1, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12, KIB: 2 ** 10, MIB: 2 ** 20, GIB: 2 ** 30, TIB: 2 ** 40 };
+const UNITS: Readonly<Record<string, number>> = {
+  "": 1,
+  B: 1,
+  KB: 1e3,
+  MB: 1e6,
+  GB: 1e9,
+  TB: 1e12,
+  KIB: 2 ** 10,
+  MIB: 2 ** 20,
+  GIB: 2 ** 30,
+  TIB: 2 ** 40,
+};
 
 /** Bytes of a size such as "5GB", "300MB" or a number. @throws CheckpointError for anything else */
 export function parseByteSize(text: string | number): number {
@@ -17,7 +28,9 @@ export function parseByteSize(text: string | number): number {
   const factor = UNITS[unit.toUpperCase()];
   const bytes = digits === undefined || factor === undefined ? Number.NaN : Math.floor(Number(digits) * factor);
   if (!(bytes > 0) || !Number.isSafeInteger(bytes)) {
-    throw new CheckpointError(`max_shard_size: expected a size such as "5GB" or "300MB", found ${JSON.stringify(text)}.`);
+    throw new CheckpointError(
+      `max_shard_size: expected a size such as "5GB" or "300MB", found ${JSON.stringify(text)}.`,
+    );
   }
   return bytes;
 }
@@ -43,7 +56,11 @@ export function planShards(tensors: ReadonlyMap<string, Tensor>, maxBytes: numbe
  * Weights that a directory held before are replaced: the new files are complete before any old one goes.
  * @returns the names of the files
  */
-export function writeShards(directory: string, tensors: ReadonlyMap<string, Tensor>, maxShardSize: string | number): string[] {
+export function writeShards(
+  directory: string,
+  tensors: ReadonlyMap<string, Tensor>,
+  maxShardSize: string | number,
+): string[] {
   const shards = planShards(tensors, parseByteSize(maxShardSize));
   const names = shards.map((_, index) => shardName(index, shards.length));
   shards.forEach((shard, index) => writeSafetensors(join(directory, names[index]!), shard));
@@ -68,7 +85,8 @@ export function writeShards(directory: string, tensors: ReadonlyMap<string, Tens
   return names;
 }
 
+const digits = (value: number): string => String(value).padStart(5, "0");
+
 function shardName(index: number, count: number): string {
-  const digits = (value: number): string => String(value).padStart(5, "0");
   return count === 1 ? SINGLE_FILE : `model-${digits(index + 1)}-of-${digits(count)}.safetensors`;
 }

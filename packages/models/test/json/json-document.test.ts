@@ -11,10 +11,9 @@ describe("parseJson", () => {
 
   it("finds duplicate keys at every depth, also when they are spelled differently", () => {
     expect(parseJson('{"a": 1, "a": 2}').duplicateKeys).toEqual(["a"]);
-    expect(parseJson('{"x": {"a": 1, "\\u0061": 2}, "y": [{"b": 1}, {"b": 1, "c": 0, "b": 2}]}').duplicateKeys).toEqual([
-      "x.a",
-      "y.1.b",
-    ]);
+    expect(parseJson('{"x": {"a": 1, "\\u0061": 2}, "y": [{"b": 1}, {"b": 1, "c": 0, "b": 2}]}').duplicateKeys).toEqual(
+      ["x.a", "y.1.b"],
+    );
     expect(parseJson('{"a": {"k": 1}, "b": {"k": 1}, "c": "a"}').duplicateKeys).toEqual([]);
   });
 

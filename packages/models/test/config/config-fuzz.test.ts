@@ -1,0 +1,112 @@
+import { fixturePath, readJsonFixture } from "@fms-accel/test-utilities";
+import { describe, expect, it } from "vitest";
+
+import { AutoConfig } from "../../src/auto/auto-config.ts";
+import { AutoModelForCausalLM } from "../../src/auto/auto-model.ts";
+import type { CausalLMConfig } from "../../src/config/causal-lm-config.ts";
+import { ConfigError } from "../../src/errors.ts";
+import { Chance, fuzzCount, mutateJson } from "../fuzz.ts";
+import { scope, tensor } from "@fms-accel/tensor";
+
+const CASES = ["llama", "llama3-rope", "llama-longrope", "llama-rope-yarn", "llama-rope-dynamic", "llama-bias"];
+const FORMS = CASES.flatMap((name) => ["config.json", "config.v5.json"].map((file) => [name, file] as const));
+
+/** Keys that say how the model computes: none of them may be changed without an error, another setting, or a warning. */
+const MATHS = [
+  "vocab_size",
+  "hidden_size",
+  "intermediate_size",
+  "num_hidden_layers",
+  "num_attention_heads",
+  "num_key_value_heads",
+  "head_dim",
+  "hidden_act",
+  "max_position_embeddings",
+  "rms_norm_eps",
+  "attention_bias",
+  "mlp_bias",
+  "tie_word_embeddings",
+  "rope_theta",
+  "rope_scaling",
+  "rope_parameters",
+  "original_max_position_embeddings",
+  "pad_token_id",
+];
+
+function settings(config: CausalLMConfig): string {
+  return JSON.stringify({ ...config, raw: undefined });
+}
+
+/** Values that mean the same as another although they are written differently. */
+function isEquivalent(key: string, before: unknown, after: unknown): boolean {
+  const plain = (value: unknown): string | undefined => {
+    if (value === undefined || value === false || (key.startsWith("rope") && isDefaultRope(value))) {
+      return "null";
+    }
+    return JSON.stringify(value);
+  };
+  return plain(before) === plain(after);
+}
+
+function isDefaultRope(value: unknown): boolean {
+  return typeof value === "object" && value !== null && Object.keys(value).length === 0;
+}
+
+/** Upper estimate of the parameters of a model, to keep the ones that are made small. */
+function parameterEstimate(config: CausalLMConfig): number {
+  const { raw, hiddenSize, numHiddenLayers, vocabSize, headDim, numAttentionHeads } = config;
+  const intermediate = raw["intermediate_size"] as number;
+  return (
+    2 * vocabSize * hiddenSize + numHiddenLayers * hiddenSize * (4 * headDim * numAttentionHeads + 3 * intermediate)
+  );
+}
+
+describe("mutated config.json", () => {
+  it("gives a clear error, or the settings that it says", { timeout: 600_000 }, () => {
+    const chance = new Chance(20_251);
+    const outcomes = { refused: 0, accepted: 0, made: 0 };
+    for (let round = fuzzCount(600); round > 0; round--) {
+      const [name, file] = chance.of(FORMS);
+      const original = readJsonFixture<Record<string, unknown>>("models", name, file);
+      const { value, touched } = mutateJson(original, chance);
+      const warnings: string[] = [];
+      const describeRound = (): string => `${name}/${file}: ${touched.join(", ")}: ${JSON.stringify(value)}`;
+      let config: CausalLMConfig;
+      try {
+        config = AutoConfig.fromObject(value as Record<string, unknown>, {
+          onWarning: (message) => warnings.push(message),
+        });
+      } catch (error) {
+        expect(error, describeRound()).toBeInstanceOf(ConfigError);
+        expect((error as Error).message.length, describeRound()).toBeGreaterThan(20);
+        outcomes.refused++;
+        continue;
+      }
+      outcomes.accepted++;
+      const before = settings(AutoConfig.fromObject(original, { onWarning: () => {} }));
+      const same = settings(config) === before;
+      const changed = MATHS.filter((key) => !isEquivalent(key, original[key], (value as Record<string, unknown>)[key]));
+      if (same && warnings.length === 0 && changed.length > 0) {
+        expect.fail(`a change without effect, error or warning: ${changed.join(", ")}; ${describeRound()}`);
+      }
+      if (parameterEstimate(config) < 2e6 && config.numHiddenLayers < 20) {
+        outcomes.made++;
+        const model = AutoModelForCausalLM.fromConfig(config, { dtype: "float32", onWarning: () => {} });
+        const finite = scope(() =>
+          model
+            .forward({ inputIds: tensor([[0, 1, 0, 1, 1]], { dtype: "int32" }) })
+            .logits.toFloat32Array()
+            .every(Number.isFinite),
+        );
+        expect(finite, describeRound()).toBe(true);
+        model.dispose();
+      }
+    }
+    expect(outcomes.refused).toBeGreaterThan(10);
+    expect(outcomes.made).toBeGreaterThan(10);
+  });
+
+  it("is the file that the fixtures have", async () => {
+    await expect(AutoConfig.fromPretrained(fixturePath("models", "llama"))).resolves.toMatchObject({ hiddenSize: 32 });
+  });
+});
