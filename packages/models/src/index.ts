@@ -50,5 +50,38 @@ export { readSafetensorsHeader, SafetensorsFile } from "./safetensors/safetensor
 export { parseByteSize, writeShards } from "./safetensors/shards.ts";
 export { writeSafetensors } from "./safetensors/writer.ts";
 
+// ---- Adapters ------------------------------------------------------------------------------------------------------
+export { LoraConfig, type LoraBias, type LoraConfigOptions } from "./peft/lora-config.ts";
+export { PEFT_VERSION } from "./peft/lora-config-fields.ts";
+export { LoraLinear } from "./peft/lora-linear.ts";
+export { addLoraProduct } from "./peft/lora-product.ts";
+export { ModulesToSaveWrapper } from "./peft/modules-to-save.ts";
+export {
+  type AdapterOptions,
+  getPeftModel,
+  type LoadAdapterOptions,
+  type NewAdapterOptions,
+  PeftModel,
+  type SaveAdapterOptions,
+} from "./peft/peft-model.ts";
+
+// ---- Generation ----------------------------------------------------------------------------------------------------
+export { DynamicCache, type DynamicCacheOptions } from "./generation/dynamic-cache.ts";
+export {
+  generate,
+  type GenerateContext,
+  generateStream,
+  type GenerationContext,
+  type GenerationResult,
+  type GenerationStep,
+  type GenerativeModel,
+} from "./generation/generate.ts";
+export { GenerationConfig, type GenerationOptions } from "./generation/generation-config.ts";
+export { IncrementalDecoder, type TokenDecoder } from "./generation/incremental-decoder.ts";
+export type { GenerationInputs } from "./generation/prompt-batch.ts";
+export type { FinishReason } from "./generation/stop-conditions.ts";
+
 // ---- Errors --------------------------------------------------------------------------------------------------------
 export { CheckpointError, ConfigError, ModelInputError, ModelsError, SafetensorsError } from "./errors.ts";
+export { GenerationError } from "./generation/errors.ts";
+export { AdapterConfigError, AdapterError } from "./peft/errors.ts";

@@ -7,6 +7,7 @@ import { defaultTargetModules } from "./default-target-modules.ts";
 import { AdapterConfigError, AdapterError } from "./errors.ts";
 import type { LoraConfig } from "./lora-config.ts";
 import { LoraLinear } from "./lora-linear.ts";
+import { checkInitialisation } from "./lora-parameters.ts";
 import { findMinimalTargetModules } from "./minimal-target-modules.ts";
 import { ModulesToSaveWrapper, type TensorModule } from "./modules-to-save.ts";
 import { compilePatterns, compileTargets, isAllLinear, isModuleToSave } from "./target-matching.ts";
@@ -52,6 +53,7 @@ export function planInjection(model: CausalLM, given: LoraConfig): InjectionPlan
   if (given.targetParameters !== null && given.targetParameters.length > 0) {
     throw new AdapterConfigError("target_parameters is not implemented: adapt whole modules by target_modules.");
   }
+  checkInitialisation(given.initLoraWeights);
   const { config, warnings } = resolveTargets(model, modules, given);
   const match = compileTargets(config);
   const names = [...modules.keys()];

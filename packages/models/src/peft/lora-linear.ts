@@ -90,7 +90,7 @@ export class LoraLinear extends Module {
   /** Adds an adapter of rank `r`, with weights as the configuration initialises them. */
   addAdapter(adapter: string, config: LoraConfig, r: number, alpha: number, options: LoraWeightOptions): void {
     const settings = loraSettings(config, r, alpha);
-    const { a, b } = createLoraWeights(config, r, this.in_features, this.out_features, options);
+    const { a, b } = createLoraWeights(config.initLoraWeights, r, this.in_features, this.out_features, options);
     this.#settings.set(adapter, settings);
     this.lora_A.set(adapter, a);
     this.lora_B.set(adapter, b);

@@ -3,13 +3,9 @@ import {
   type DType,
   type Generator,
   Linear,
-  mul,
-  noGrad,
-  rand,
-  randn,
-  scope,
-  sub,
-  type Tensor,
+  normal_,
+  type Parameter,
+  uniform_,
   zeros,
 } from "@fms-accel/tensor";
 
@@ -35,61 +31,60 @@ export function loraSettings(config: LoraConfig, r: number, alpha: number): Lora
 export interface LoraWeightOptions {
   readonly dtype: DType;
   readonly device: Device;
-  readonly generator: Generator | undefined;
+  /** Default: the tensor engine's. */
+  readonly generator?: Generator | undefined;
+}
+
+/** @throws AdapterConfigError for an initialisation that only loaded adapters may name */
+export function checkInitialisation(kind: LoraConfig["initLoraWeights"]): void {
+  if (typeof kind === "string" && kind.toLowerCase() !== "gaussian") {
+    throw new AdapterConfigError(
+      `init_lora_weights: "${kind}" is not implemented for new adapters; adapters that were trained from it can be loaded. ` +
+        'Use true, false or "gaussian".',
+    );
+  }
 }
 
 /** A `[r, in]` and B `[out, r]` of a new adapter, initialised as the configuration says. */
 export function createLoraWeights(
-  config: LoraConfig,
+  kind: LoraConfig["initLoraWeights"],
   r: number,
   inFeatures: number,
   outFeatures: number,
-  options: LoraWeightOptions,
+  { dtype, device, generator }: LoraWeightOptions,
 ): { a: Linear; b: Linear } {
-  const { dtype, device } = options;
   const a = new Linear(inFeatures, r, { bias: false, dtype, device });
   const b = new Linear(r, outFeatures, { bias: false, dtype, device });
-  noGrad(() =>
-    scope(() => {
-      const initial = initialValues(config.initLoraWeights, a.weight.shape, b.weight.shape, options);
-      a.weight.copyFrom(initial.a);
-      b.weight.copyFrom(initial.b);
-    }),
-  );
-  return { a, b };
-}
-
-function initialValues(
-  kind: boolean | string,
-  aShape: readonly number[],
-  bShape: readonly number[],
-  options: LoraWeightOptions,
-): { a: Tensor; b: Tensor } {
-  const b = zeros(bShape, { device: options.device });
   switch (typeof kind === "string" ? kind.toLowerCase() : kind) {
     case true:
-      return { a: uniformByFanIn(aShape, options), b };
+      fillUniform(a, generator);
+      fillZero(b.weight);
+      break;
     case false:
-      return { a: uniformByFanIn(aShape, options), b: uniformByFanIn(bShape, options) };
+      fillUniform(a, generator);
+      fillUniform(b, generator);
+      break;
     case "gaussian":
-      return { a: mul(randn(aShape, random(options)), 1 / (aShape[0] ?? 1)), b };
+      normal_(a.weight, 0, 1 / r, generator);
+      fillZero(b.weight);
+      break;
     default:
-      throw new AdapterConfigError(
-        `init_lora_weights: "${kind}" is not implemented for new adapters; adapters that were trained from it can be loaded. ` +
-          'Use true, false or "gaussian".',
-      );
+      checkInitialisation(kind);
   }
+  return { a, b };
 }
 
 /**
  * He et al.'s uniform initialisation (2015, arXiv:1502.01852) with the slope sqrt(5) that torch's Linear uses: within
  * ±1/sqrt(fan in).
  */
-function uniformByFanIn(shape: readonly number[], options: LoraWeightOptions): Tensor {
-  const bound = 1 / Math.sqrt(shape[1] ?? 1);
-  return sub(mul(rand(shape, random(options)), 2 * bound), bound);
+function fillUniform({ weight, in_features }: Linear, generator: Generator | undefined): void {
+  const bound = 1 / Math.sqrt(in_features);
+  uniform_(weight, -bound, bound, generator);
 }
 
-function random({ device, generator }: LoraWeightOptions): { device: Device; generator?: Generator } {
-  return generator === undefined ? { device } : { device, generator };
+function fillZero(parameter: Parameter): void {
+  const zero = zeros([], { device: parameter.device });
+  parameter.copyFrom(zero); // broadcasts
+  zero.dispose();
 }

@@ -57,13 +57,14 @@ describe("probabilities of the next token, against Hugging Face's", () => {
   );
 });
 
-describe("filters on small rows", () => {
-  const kept = (values: readonly number[], filter: (logits: Float32Array) => void): number[] => {
-    const logits = Float32Array.from(values);
-    filter(logits);
-    return [...logits].flatMap((value, index) => (value === -Infinity ? [] : [index]));
-  };
+/** Indices that a filter leaves. */
+const kept = (values: readonly number[], filter: (logits: Float32Array) => void): number[] => {
+  const logits = Float32Array.from(values);
+  filter(logits);
+  return [...logits].flatMap((value, index) => (value === -Infinity ? [] : [index]));
+};
 
+describe("filters on small rows", () => {
   it("top k keeps ties with the k-th, and everything when k is large", () => {
     expect(kept([1, 3, 2, 2, 0], (logits) => keepTopK(logits, 2))).toEqual([1, 2, 3]);
     expect(kept([1, 3, 2], (logits) => keepTopK(logits, 1))).toEqual([1]);

@@ -27,10 +27,10 @@ describe("text from tokens one by one", () => {
   });
 });
 
-describe("when a row ends", () => {
-  const finished = (options: object, decoder: TokenDecoder | undefined, tokens: readonly number[]): unknown =>
-    new StopConditions(new GenerationConfig(options), decoder).finished(tokens);
+const finished = (options: object, decoder: TokenDecoder | undefined, tokens: readonly number[]): unknown =>
+  new StopConditions(new GenerationConfig(options), decoder).finished(tokens);
 
+describe("when a row ends", () => {
   it("at any of several tokens", () => {
     expect(finished({ eosTokenId: [5, 6] }, undefined, [1, 6])).toBe("eos");
     expect(finished({ eosTokenId: [5, 6] }, undefined, [6, 1])).toBeUndefined();
