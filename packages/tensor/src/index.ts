@@ -37,7 +37,18 @@ export { isGradEnabled, noGrad } from "./autograd/grad-mode.ts";
 export { recordOperation } from "./autograd/tape.ts";
 
 // ---- Random numbers ------------------------------------------------------------------------------------------------------------
-export { defaultGenerator, Generator, type GeneratorState, manualSeed } from "./random.ts";
+export {
+  defaultGenerator,
+  dropout,
+  Generator,
+  type GeneratorState,
+  manualSeed,
+  normal_,
+  rand,
+  randn,
+  type RandomOptions,
+  uniform_,
+} from "./random.ts";
 
 // ---- Elementwise ---------------------------------------------------------------------------------------------------------------
 export {
@@ -112,3 +123,6 @@ export { Module, type ModuleList } from "./nn/module.ts";
 export { Parameter } from "./nn/parameter.ts";
 export { logSoftmax, softmax } from "./ops/softmax.ts";
 export { crossEntropy, type CrossEntropyOptions } from "./ops/cross-entropy.ts";
+
+// ---- Indexing ------------------------------------------------------------------------------------------------------------------
+export { embedding, gather, indexAdd, indexSelect, type Ordered, scatterAdd, sort, topk } from "./ops/indexing.ts";

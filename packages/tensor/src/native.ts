@@ -102,6 +102,15 @@ export interface NativeEngine {
   addInto(target: Handle, source: Handle): void;
   copyInto(target: Handle, source: Handle): void;
   fill(target: Handle, value: number): void;
+  // indexing.cc
+  embedding(ids: Handle, weight: Handle): Handle;
+  embeddingGradient(gradient: Handle, ids: Handle, rows: number, paddingIndex: number, dtype: number): Handle;
+  indexSelect(x: Handle, dim: number, index: Handle): Handle;
+  indexAdd(x: Handle, dim: number, index: Handle, source: Handle): Handle;
+  gather(x: Handle, dim: number, index: Handle): Handle;
+  scatterAdd(x: Handle, dim: number, index: Handle, source: Handle): Handle;
+  topkIndices(x: Handle, dim: number, k: number): Handle;
+  sortIndices(x: Handle, dim: number, descending: boolean): Handle;
   // losses.cc
   softmax(x: Handle, dim: number, logarithm: boolean, dtype: number): Handle;
   softmaxGradient(y: Handle, gradient: Handle, dim: number, logarithm: boolean, dtype: number): Handle;
@@ -114,6 +123,10 @@ export interface NativeEngine {
     gradient: Handle,
     scale: number,
   ): Handle;
+  // random.cc
+  uniformInto(target: Handle, low: number, high: number, seed: bigint, offset: bigint): void;
+  normalInto(target: Handle, mean: number, deviation: number, seed: bigint, offset: bigint): void;
+  dropout(x: Handle, p: number, seed: bigint, offset: bigint): Handle;
   // reduce.cc
   reduce(op: number, x: Handle, dims: readonly number[], keepdim: boolean): Handle;
   argmax(x: Handle, dim: number, keepdim: boolean): Handle;

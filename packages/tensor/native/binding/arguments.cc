@@ -59,6 +59,14 @@ int64_t Arguments::integer(size_t i) const {
   return static_cast<int64_t>(value);
 }
 
+uint64_t Arguments::word64(size_t i) const {
+  check(info_[i].IsBigInt(), op_, ": argument ", i, " must be a bigint");
+  bool lossless = false;
+  const uint64_t value = info_[i].As<Napi::BigInt>().Uint64Value(&lossless);
+  check(lossless, op_, ": argument ", i, " does not fit into 64 bits");
+  return value;
+}
+
 bool Arguments::boolean(size_t i) const {
   check(info_[i].IsBoolean(), op_, ": argument ", i, " must be a boolean");
   return info_[i].As<Napi::Boolean>().Value();

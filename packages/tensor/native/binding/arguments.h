@@ -49,6 +49,7 @@ class Arguments {
 
   double number(size_t i) const;
   int64_t integer(size_t i) const;
+  uint64_t word64(size_t i) const;  // a bigint
   bool boolean(size_t i) const;
   std::string string(size_t i) const;
   DType dtype(size_t i) const;
@@ -78,6 +79,8 @@ void register_memory(Napi::Env env, Napi::Object exports);
 void register_attention(Napi::Env env, Napi::Object exports);
 void register_matmul(Napi::Env env, Napi::Object exports);
 void register_elementwise(Napi::Env env, Napi::Object exports);
+void register_indexing(Napi::Env env, Napi::Object exports);
+void register_random(Napi::Env env, Napi::Object exports);
 void register_losses(Napi::Env env, Napi::Object exports);
 void register_reduce(Napi::Env env, Napi::Object exports);
 void register_engine(Napi::Env env, Napi::Object exports);

@@ -25,6 +25,18 @@ void softmax_gradient(bool logarithm, const Loop& kept, int64_t length, const Ro
 void cross_entropy(const CrossEntropy&);
 void cross_entropy_gradient(const CrossEntropy&, void* out, const float* scales, int64_t scale_stride);
 
+// indexing.cc
+void gather(const IndexedLines&);
+void scatter_add(const IndexedLines&);
+void index_select(const IndexedRows&);
+void index_add(const IndexedRows&);
+void order(const Reduction&, int64_t count, bool descending, int64_t out_stride);
+
+// random.cc
+void uniform(const Loop&, const Operand& out, float low, float high, Randomness random);
+void normal(const Loop&, const Operand& out, float mean, float deviation, Randomness random);
+void dropout(const Loop&, const Operand& out, const Operand& x, uint32_t threshold, float scale, Randomness random);
+
 // reduce.cc
 void reduce(ReduceOp op, const Reduction&);
 void argmax(const Reduction&);

@@ -103,6 +103,32 @@ struct CrossEntropy {
   float* logsumexp = nullptr;       // [rows]; written by forward, read by the gradient
 };
 
+// Lines along one dimension: for each line, `length` indices (of valid range) that point into out or x.
+struct IndexedLines {
+  Loop lines;
+  int64_t length = 0;
+  RowOperand out, x;
+  Operand index_lines;  // strides of `index` over the lines
+  const int64_t* index = nullptr;
+  int64_t index_stride = 1;
+};
+
+// Contiguous source [outer, source_rows, inner] and target [outer, target_rows, inner], and one index for each of `count` rows; a
+// negative one is skipped where rows are added.
+struct IndexedRows {
+  const void* source = nullptr;
+  void* target = nullptr;
+  DType dtype = DType::kFloat32;
+  int64_t outer = 1, inner = 1, source_rows = 0, target_rows = 0, count = 0;
+  const int64_t* index = nullptr;
+};
+
+// The state that a draw starts from (cpu/philox.h).
+struct Randomness {
+  uint64_t seed = 0;
+  uint64_t offset = 0;  // in blocks of four words
+};
+
 enum class ReduceOp : int32_t { kSum, kMean, kMaximum, kMinimum };
 
 struct Kernels {
@@ -125,6 +151,17 @@ struct Kernels {
   // out = the gradient of x, from the result y and its gradient.
   void (*softmax_gradient)(bool logarithm, const Loop& kept, int64_t length, const RowOperand& out, const RowOperand& y,
                            const RowOperand& gradient);
+  void (*gather)(const IndexedLines&);        // out[line][j] = x[line][index[line][j]]
+  void (*scatter_add)(const IndexedLines&);   // out[line][index[line][j]] += x[line][j], j ascending
+  void (*index_select)(const IndexedRows&);   // target row j = source row index[j]
+  void (*index_add)(const IndexedRows&);      // target row index[j] += source row j, j ascending, rounded once
+  // out (int64, stride `out_stride` along the reduced dimension) = positions of the first `count` elements in order.
+  void (*order)(const Reduction&, int64_t count, bool descending, int64_t out_stride);
+  // Element i of the loop depends on (random, i) only.
+  void (*uniform)(const Loop&, const Operand& out, float low, float high, Randomness random);
+  void (*normal)(const Loop&, const Operand& out, float mean, float deviation, Randomness random);
+  // out = x * scale where the random word is at least `threshold`, else 0.
+  void (*dropout)(const Loop&, const Operand& out, const Operand& x, uint32_t threshold, float scale, Randomness random);
   void (*cross_entropy)(const CrossEntropy&);
   // out [rows, classes] in the logits' dtype = (softmax - one hot) * scales[row * scale_stride].
   void (*cross_entropy_gradient)(const CrossEntropy&, void* out, const float* scales, int64_t scale_stride);

@@ -35,6 +35,10 @@ inline float exp_of(float x) {
   return x == x ? result : x;
 }
 
+inline float log_of(float x) { return __builtin_logf(x); }
+inline float sin_of(float x) { return __builtin_sinf(x); }
+inline float cos_of(float x) { return __builtin_cosf(x); }
+
 inline float sigmoid_of(float x) { return 1.0f / (1.0f + exp_of(-x)); }
 
 }  // namespace fms_accel::FMS_ACCEL_ISA

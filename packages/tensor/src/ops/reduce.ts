@@ -55,14 +55,14 @@ function toDtypeOf(x: Tensor, g: Tensor): Tensor {
 }
 
 /** The sum; integers and bool give int64. */
-export function sum(x: Tensor, dim?: Dims, keepdim = false): Tensor {
+export function sum(x: Tensor, dim?: Dims, keepdim: boolean = false): Tensor {
   const dims = allDims("sum", x, dim);
   const result = new Tensor(native.reduce(REDUCE.sum, x.handle, dims, keepdim));
   return recordOperation("sum", result, [x], [], (g) => [spread(g, x.shape, dims)]);
 }
 
 /** The arithmetic mean; integers and bool give float32. The mean of no elements is NaN. */
-export function mean(x: Tensor, dim?: Dims, keepdim = false): Tensor {
+export function mean(x: Tensor, dim?: Dims, keepdim: boolean = false): Tensor {
   const dims = allDims("mean", x, dim);
   const result = new Tensor(native.reduce(REDUCE.mean, x.handle, dims, keepdim));
   return recordOperation("mean", result, [x], [], (g) => {
@@ -72,12 +72,12 @@ export function mean(x: Tensor, dim?: Dims, keepdim = false): Tensor {
 }
 
 /** The largest element; NaN wins. Equal largest elements share the gradient. Throws TensorError where there is no element. */
-export function amax(x: Tensor, dim?: Dims, keepdim = false): Tensor {
+export function amax(x: Tensor, dim?: Dims, keepdim: boolean = false): Tensor {
   return extreme("amax", x, dim, keepdim);
 }
 
 /** The smallest element; NaN wins. Equal smallest elements share the gradient. Throws TensorError where there is no element. */
-export function amin(x: Tensor, dim?: Dims, keepdim = false): Tensor {
+export function amin(x: Tensor, dim?: Dims, keepdim: boolean = false): Tensor {
   return extreme("amin", x, dim, keepdim);
 }
 
@@ -96,7 +96,7 @@ function extreme(name: "amax" | "amin", x: Tensor, dim: Dims, keepdim: boolean):
 }
 
 /** int64 index of the first largest element along `dim`, or of the flattened tensor when it is undefined. NaN counts as largest. */
-export function argmax(x: Tensor, dim?: number, keepdim = false): Tensor {
+export function argmax(x: Tensor, dim?: number, keepdim: boolean = false): Tensor {
   if (dim !== undefined) return new Tensor(native.argmax(x.handle, dim, keepdim));
   const flat = new Tensor(native.contiguous(x.handle));
   const row = new Tensor(native.asStrided(flat.handle, [x.numel], [1], flat.offset));
@@ -104,7 +104,7 @@ export function argmax(x: Tensor, dim?: number, keepdim = false): Tensor {
 }
 
 /** log Σ e^x without overflow, computed in float32; the result has x's dtype, which must be floating. */
-export function logsumexp(x: Tensor, dim?: Dims, keepdim = false): Tensor {
+export function logsumexp(x: Tensor, dim?: Dims, keepdim: boolean = false): Tensor {
   const dims = allDims("logsumexp", x, dim);
   const result = new Tensor(native.logsumexp(x.handle, dims, keepdim));
   if (!x.requiresGrad) return result;
