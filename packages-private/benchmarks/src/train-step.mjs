@@ -1,0 +1,110 @@
+// Times training steps of one shape in this process and prints one line of JSON.
+//   node src/train-step.mjs --shape 135m --dtype bfloat16 --lengths 512,512,512,512 [--steps 4] [--profile] [--growth]
+import { parseArgs } from "node:util";
+import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@fms-accel/models";
+import { AdamW, clipGradNorm, engineInfo, memoryStats, scope, startProfile, tensor } from "@fms-accel/tensor";
+import { loraStepFlops, SHAPES } from "./shapes.mjs";
+
+const { values: options } = parseArgs({
+  options: {
+    shape: { type: "string", default: "135m" },
+    dtype: { type: "string", default: "bfloat16" },
+    lengths: { type: "string", default: "512,512,512,512" },
+    steps: { type: "string", default: "4" },
+    profile: { type: "boolean", default: false },
+    checkpointing: { type: "boolean", default: false },
+    growth: { type: "boolean", default: false },
+  },
+});
+
+const shape = SHAPES[options.shape];
+const lengths = options.lengths.split(",").map(Number);
+const width = Math.max(...lengths);
+const model = AutoModelForCausalLM.fromConfig(shape, { dtype: options.dtype });
+const adapted = getPeftModel(model, new LoraConfig({ r: 16, loraAlpha: 16, loraDropout: 0, targetModules: "all-linear" }));
+adapted.train();
+model.gradientCheckpointing = options.checkpointing;
+const trainable = [...adapted.parameters()].filter((parameter) => parameter.requiresGrad);
+const optimizer = new AdamW([{ params: trainable, weightDecay: 0.01 }], { lr: 1e-4 });
+
+let state = 1;
+const random = () => (state = (state * 48271) % 2147483647) / 2147483647;
+const ids = new Int32Array(lengths.length * width);
+const labels = new Int32Array(ids.length);
+const mask = new Int32Array(ids.length);
+lengths.forEach((length, row) => {
+  for (let t = 0; t < width; t++) {
+    const at = row * width + t;
+    ids[at] = 3 + Math.floor(random() * (shape.vocab_size - 3));
+    mask[at] = t < length ? 1 : 0;
+    labels[at] = t < length ? ids[at] : -100;
+  }
+});
+const isPadded = lengths.some((length) => length !== width);
+
+function step() {
+  return scope(() => {
+    const batch = [lengths.length, width];
+    const { loss } = adapted.forward({
+      inputIds: tensor(ids, { shape: batch }),
+      labels: tensor(labels, { shape: batch }),
+      ...(isPadded ? { attentionMask: tensor(mask, { shape: batch }) } : {}),
+    });
+    loss.backward();
+    clipGradNorm(trainable, 1);
+    optimizer.step();
+    optimizer.zeroGrad();
+    return loss.item();
+  });
+}
+
+step();
+const steps = Number(options.steps);
+const seconds = [];
+const residentAfter = [];
+let loss;
+for (let i = 0; i < steps; i++) {
+  const start = process.hrtime.bigint();
+  loss = step();
+  seconds.push(Number(process.hrtime.bigint() - start) * 1e-9);
+  residentAfter.push(Math.round(process.memoryUsage.rss() / 2 ** 20));
+}
+const peakMib = Math.round(process.resourceUsage().maxRSS / 1024);
+const best = Math.min(...seconds);
+const tokens = lengths.reduce((a, b) => a + b, 0);
+const flops = loraStepFlops(shape, lengths, 16);
+if (options.profile) {
+  const stop = startProfile();
+  const start = process.hrtime.bigint();
+  step();
+  const total = Number(process.hrtime.bigint() - start) * 1e-9;
+  const rows = stop();
+  const native = rows.reduce((sum, row) => sum + row.seconds, 0);
+  console.error(`operation                                  calls   seconds  share   GFLOP/s`);
+  for (const row of [...rows.slice(0, 40), { operation: "JavaScript", calls: 0, seconds: total - native, flops: 0 }]) {
+    console.error(
+      `${row.operation.padEnd(40)} ${String(row.calls).padStart(7)} ${row.seconds.toFixed(4).padStart(9)} ${((100 * row.seconds) / total).toFixed(1).padStart(5)}%` +
+        (row.flops > 0 ? ` ${(row.flops / row.seconds / 1e9).toFixed(0).padStart(9)}` : ""),
+    );
+  }
+}
+console.log(
+  JSON.stringify({
+    engine: "fms-accel",
+    isa: engineInfo().isa,
+    threads: engineInfo().threads,
+    shape: options.shape,
+    dtype: options.dtype,
+    samples: lengths.length,
+    width,
+    tokens,
+    secondsBest: best,
+    tokensPerSecond: tokens / best,
+    gflopsPerSecond: flops / best / 1e9,
+    loss,
+    peakMib,
+    liveMib: Math.round(memoryStats().liveBytes / 2 ** 20),
+    trainable: trainable.reduce((sum, parameter) => sum + parameter.numel, 0),
+    ...(options.growth ? { residentAfter } : {}),
+  }),
+);
