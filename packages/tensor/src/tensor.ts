@@ -2,6 +2,7 @@ import { backward, type TapeNode } from "./autograd/tape.ts";
 import { DTYPES, type Device, type DType, dtypeCode } from "./dtype.ts";
 import { TensorError } from "./errors.ts";
 import { type Handle, native, record, RECORD_SHAPE, RECORD_STRIDES } from "./native.ts";
+import { BINARY } from "./ops/operation-codes.ts";
 import { track, untrack } from "./scope.ts";
 
 /** Typed arrays whose elements correspond to a dtype one to one (BigInt64Array: int64). */
@@ -158,7 +159,7 @@ export class Tensor implements Disposable {
   }
   /** @internal this + other, not recorded. */
   plus(other: Tensor): Tensor {
-    return new Tensor(native.binary(0, this.handle, other.handle));
+    return new Tensor(native.binary(BINARY.add, this.handle, other.handle));
   }
   /** @internal A contiguous copy, not recorded. */
   copy(dtype: DType = this.dtype): Tensor {

@@ -6,56 +6,8 @@ import { recordOperation } from "../autograd/tape.ts";
 import { type DType, dtypeCode, isFloating } from "../dtype.ts";
 import { native } from "../native.ts";
 import { Tensor } from "../tensor.ts";
+import { BINARY, UNARY } from "./operation-codes.ts";
 import { sumTo } from "./reduce.ts";
-
-// In the order of the native enumerations (native/cpu/kernels.h).
-const UNARY = {
-  copy: 0,
-  neg: 1,
-  abs: 2,
-  exp: 3,
-  log: 4,
-  sqrt: 5,
-  rsqrt: 6,
-  square: 7,
-  reciprocal: 8,
-  sin: 9,
-  cos: 10,
-  sigmoid: 11,
-  tanh: 12,
-  silu: 13,
-  relu: 14,
-  gelu: 15,
-  geluTanh: 16,
-  erf: 17,
-  logicalNot: 18,
-  affine: 19,
-  power: 20,
-  clamp: 21,
-} as const;
-
-const BINARY = {
-  add: 0,
-  sub: 1,
-  mul: 2,
-  div: 3,
-  maximum: 4,
-  minimum: 5,
-  eq: 6,
-  ne: 7,
-  lt: 8,
-  le: 9,
-  gt: 10,
-  ge: 11,
-  logicalAnd: 12,
-  logicalOr: 13,
-  sigmoidGradient: 14,
-  tanhGradient: 15,
-  siluGradient: 16,
-  reluGradient: 17,
-  geluGradient: 18,
-  geluTanhGradient: 19,
-} as const;
 
 function unary(op: keyof typeof UNARY, x: Tensor, a = 0, b = 0): Tensor {
   return new Tensor(native.unary(UNARY[op], a, b, x.handle));

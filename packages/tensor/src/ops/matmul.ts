@@ -8,6 +8,7 @@ import { type DType, dtypeCode, isFloating } from "../dtype.ts";
 import { TensorError } from "../errors.ts";
 import { native } from "../native.ts";
 import { Tensor } from "../tensor.ts";
+import { UNARY } from "./operation-codes.ts";
 import { sumTo } from "./reduce.ts";
 import { permute, reshape, transpose } from "./shape.ts";
 
@@ -109,7 +110,7 @@ export function addmm(
   const result = overwriteInput && input.isContiguous ? input.detach() : input.copy();
   native.matmulInto(result.handle, left.handle, right.handle, beta, dtypeCode(dtype), inBFloat16, alpha, undefined);
   return recordOperation("addmm", result, [input, left, right], [left, right], (g, needs) => [
-    needs[0] ? (beta === 1 ? g : new Tensor(native.unary(19, beta, 0, g.handle))) : undefined,
+    needs[0] ? (beta === 1 ? g : new Tensor(native.unary(UNARY.affine, beta, 0, g.handle))) : undefined,
     needs[1] ? sumTo(product(g, swapLast(right), left.dtype, inBFloat16, alpha), left.shape) : undefined,
     needs[2] ? sumTo(product(swapLast(left), g, right.dtype, inBFloat16, alpha), right.shape) : undefined,
   ]);

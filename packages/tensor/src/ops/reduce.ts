@@ -9,15 +9,10 @@ import { dtypeCode } from "../dtype.ts";
 import { TensorError } from "../errors.ts";
 import { type Handle, native } from "../native.ts";
 import { Tensor } from "../tensor.ts";
+import { BINARY, UNARY } from "./operation-codes.ts";
 
 // In the order of the native enumerations (native/cpu/kernels.h).
 const REDUCE = { sum: 0, mean: 1, amax: 2, amin: 3 } as const;
-const UNARY_EXP = 3;
-const UNARY_AFFINE = 19;
-const BINARY_SUBTRACT = 1;
-const BINARY_MULTIPLY = 2;
-const BINARY_DIVIDE = 3;
-const BINARY_EQUAL = 6;
 
 /** One dimension, several, or (undefined) all; negative ones count from the end. */
 export type Dims = number | readonly number[] | undefined;
@@ -67,7 +62,7 @@ export function mean(x: Tensor, dim?: Dims, keepdim: boolean = false): Tensor {
   const result = new Tensor(native.reduce(REDUCE.mean, x.handle, dims, keepdim));
   return recordOperation("mean", result, [x], [], (g) => {
     const count = x.numel / result.numel;
-    return [spread(new Tensor(native.unary(UNARY_AFFINE, 1 / count, 0, g.handle)), x.shape, dims)];
+    return [spread(new Tensor(native.unary(UNARY.affine, 1 / count, 0, g.handle)), x.shape, dims)];
   });
 }
 
@@ -87,11 +82,11 @@ function extreme(name: "amax" | "amin", x: Tensor, dim: Dims, keepdim: boolean):
   if (!x.requiresGrad) return result;
   const y = result.detach();
   return recordOperation(name, result, [x], [x, y], (g) => {
-    const chosen = binary(BINARY_EQUAL, x, spread(y, x.shape, dims));
+    const chosen = binary(BINARY.eq, x, spread(y, x.shape, dims));
     const mask = new Tensor(native.cast(chosen.handle, dtypeCode("float32")));
     const count = new Tensor(native.reduce(REDUCE.sum, mask.handle, dims, keepdim));
-    const share = binary(BINARY_DIVIDE, g, count);
-    return [toDtypeOf(x, binary(BINARY_MULTIPLY, mask, spread(share, x.shape, dims)))];
+    const share = binary(BINARY.div, g, count);
+    return [toDtypeOf(x, binary(BINARY.mul, mask, spread(share, x.shape, dims)))];
   });
 }
 
@@ -110,9 +105,9 @@ export function logsumexp(x: Tensor, dim?: Dims, keepdim: boolean = false): Tens
   if (!x.requiresGrad) return result;
   const y = result.detach();
   return recordOperation("logsumexp", result, [x], [x, y], (g) => {
-    const difference = binary(BINARY_SUBTRACT, x, spread(y, x.shape, dims));
-    const softmax = new Tensor(native.unary(UNARY_EXP, 0, 0, difference.handle));
-    return [binary(BINARY_MULTIPLY, softmax, spread(g, x.shape, dims))];
+    const difference = binary(BINARY.sub, x, spread(y, x.shape, dims));
+    const softmax = new Tensor(native.unary(UNARY.exp, 0, 0, difference.handle));
+    return [binary(BINARY.mul, softmax, spread(g, x.shape, dims))];
   });
 }
 

@@ -1,5 +1,6 @@
 /** Operations that change how elements are seen. All but `contiguous`, `cat` and (for some strides) `reshape` are views of the same memory. */
 import { recordOperation } from "../autograd/tape.ts";
+import { dtypeCode } from "../dtype.ts";
 import { TensorError } from "../errors.ts";
 import { native } from "../native.ts";
 import { Tensor } from "../tensor.ts";
@@ -132,7 +133,7 @@ export function slice(x: Tensor, dim: number, start: number, end: number = Infin
     length === 0 ? x.offset : x.offset + from * stride,
   );
   return recordOperation("slice", result, [x], [], (g) => {
-    const whole = new Tensor(native.empty(x.shape, ["float32", "bfloat16", "float16"].indexOf(g.dtype)));
+    const whole = new Tensor(native.empty(x.shape, dtypeCode(g.dtype)));
     native.fill(whole.handle, 0);
     slice(whole, at, from, from + (length - 1) * step + 1, step).copyFrom(g);
     return [whole];
