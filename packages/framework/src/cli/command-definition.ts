@@ -4,6 +4,8 @@ import type { Terminal } from "./terminal.ts";
 
 /** A subcommand's arguments as they were typed: values are still text. */
 export interface Invocation {
+  /** The words of the command line, the command's name first. */
+  readonly words: readonly string[];
   readonly positionals: readonly string[];
   /** In the order of the tables; `where` is the flag as typed. */
   readonly flags: readonly RawArgument[];

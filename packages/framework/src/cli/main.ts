@@ -51,7 +51,7 @@ export async function dispatch(program: Program, argv: readonly string[], termin
     const command =
       called !== undefined && listed === entry
         ? createSubcommand(listed, called, async (invocation) => {
-            exitCode = await called.run(invocation, terminal);
+            exitCode = await called.run({ ...invocation, words: argv }, terminal);
           })
         : new Command(listed.name).summary(listed.summary);
     root.addCommand(command);

@@ -47,7 +47,7 @@ export function flagNames(definition: CommandDefinition): Set<string> {
 export function createSubcommand(
   { name, summary }: { readonly name: string; readonly summary: string },
   definition: CommandDefinition,
-  run: (invocation: Invocation) => Promise<void>,
+  run: (invocation: Omit<Invocation, "words">) => Promise<void>,
 ): Command {
   const command = new Command(name).summary(summary).description(summary);
   for (const [notation, help] of definition.positionals) command.argument(notation, help);

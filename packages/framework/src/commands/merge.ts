@@ -1,10 +1,66 @@
+import { existsSync, readdirSync } from "node:fs";
+import { resolve } from "node:path";
+import { PeftModel, savePretrained } from "@fms-accel/models";
+import { argumentTables } from "@fms-accel/trainer";
 import type { CommandDefinition } from "../cli/command-definition.ts";
+import { selectRows } from "../cli/flag-table.ts";
+import { printLine } from "../cli/terminal.ts";
+import { UsageError } from "../errors.ts";
+import { modelFolder, readInvocation } from "./invocation-values.ts";
+import { dtypeRow, loadTokenizer, openModel, tokenizerFolder } from "./load-for-use.ts";
+
+const outputTable = [
+  { name: "output_dir", type: "string", default: null, help: "Folder of the merged checkpoint; must be new or empty." },
+  { name: "max_shard_size", type: "string", default: "5GB", help: "Largest size of a weight file." },
+] as const;
+
+const ownTable = [...outputTable, dtypeRow] as const;
 
 export const mergeCommand: CommandDefinition = {
-  positionals: [],
-  groups: [],
-  examples: [],
-  async run(): Promise<number> {
+  positionals: [["[model]", "folder of a Hugging Face checkpoint"]],
+  groups: [
+    {
+      heading: "Model",
+      rows: [
+        ...selectRows(argumentTables.model, ["model_name_or_path", "adapter", "tokenizer_name_or_path"]),
+        dtypeRow,
+      ],
+    },
+    { heading: "Output", rows: outputTable },
+  ],
+  examples: [
+    "fms-accel merge ./SmolLM-135M --adapter out --output_dir merged",
+    "fms-accel merge ./model --torch_dtype bfloat16 --output_dir smaller      (no adapter: only the data type changes)",
+  ],
+
+  async run(invocation, terminal): Promise<number> {
+    const { own, shared } = readInvocation(ownTable, invocation);
+    const folder = modelFolder(invocation, shared.model.modelNameOrPath);
+    const { adapter } = shared.model;
+    if (own.outputDir === null) throw new UsageError("--output_dir is missing: the folder of the merged checkpoint.");
+    if (adapter === null && own.torchDtype === "auto") {
+      throw new UsageError("there is nothing to do: give --adapter, or a --torch_dtype to convert to.");
+    }
+    checkTarget(own.outputDir, [folder, ...(adapter === null ? [] : [adapter])]);
+    const options = { ...shared.model, folder, dtype: own.torchDtype, chatTemplate: null, terminal };
+    const opened = await openModel(options);
+    const model = opened instanceof PeftModel ? opened.mergeAndUnload() : opened;
+    const files = savePretrained(model, own.outputDir, { maxShardSize: own.maxShardSize });
+    const place = tokenizerFolder(options);
+    if (place === undefined) printLine(terminal.notes, terminal.noteColors.yellow("There is no tokenizer to copy."));
+    else (await loadTokenizer(place, null)).savePretrained(own.outputDir);
+    const what = adapter === null ? `Converted ${folder}` : `Merged ${adapter} into ${folder}`;
+    printLine(terminal.notes, `${what}: ${files.join(", ")} in ${own.outputDir}.`);
     return 0;
   },
 };
+
+/** Nothing is overwritten: the source may be mapped into memory while the target is written. */
+function checkTarget(target: string, sources: readonly string[]): void {
+  if (sources.some((source) => resolve(source) === resolve(target))) {
+    throw new UsageError(`--output_dir ${target} is a folder that is read from. Name another one.`);
+  }
+  if (existsSync(target) && readdirSync(target).length > 0) {
+    throw new UsageError(`--output_dir ${target} is not empty. Name a new folder.`);
+  }
+}

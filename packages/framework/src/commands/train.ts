@@ -1,5 +1,18 @@
-import type { CommandDefinition } from "../cli/command-definition.ts";
+import { engineInfo } from "@fms-accel/tensor";
+import type { CausalLM } from "@fms-accel/models";
+import { SftTrainer, type DataArguments, type TrainOutput } from "@fms-accel/trainer";
+import type { CommandDefinition, Invocation } from "../cli/command-definition.ts";
+import { printLine, type Terminal } from "../cli/terminal.ts";
+import { renderCurve } from "../terminal/loss-chart.ts";
+import { formatCount, formatSeconds } from "../terminal/numbers.ts";
+import { listenForInterruption, resumeCommand } from "./interrupt.ts";
+import { LossRecorder } from "./loss-recorder.ts";
+import { readTrainArguments, type TrainArguments } from "./train-arguments.ts";
 import { trainFlagGroups } from "./train-flags.ts";
+import { createTrainable } from "./train-model.ts";
+
+/** What a shell reports of a program that Ctrl-C ended. */
+const EXIT_INTERRUPTED = 130;
 
 export const trainCommand: CommandDefinition = {
   positionals: [],
@@ -9,7 +22,124 @@ export const trainCommand: CommandDefinition = {
     "    --peft_method lora --r 16 --target_modules all-linear --learning_rate 2e-4 --num_train_epochs 1 --bf16",
     "fms-accel train --config run.yaml --learning_rate 1e-4",
   ],
-  async run(): Promise<number> {
+
+  async run(invocation, terminal): Promise<number> {
+    const args = readTrainArguments(invocation, terminal);
+    const { model, tokenizer } = await createTrainable(args, terminal);
+    const recorder = new LossRecorder();
+    const { validationDataPath } = args.data;
+    const trainer = new SftTrainer({
+      model,
+      tokenizer,
+      args: args.training,
+      data: { ...sampleOptions(args.data), vocabSize: model.config.vocabSize },
+      trainDataset: args.trainingDataPath,
+      ...(validationDataPath === null ? {} : { evalDataset: validationDataPath }),
+      callbacks: [recorder],
+      output: terminal.notes,
+    });
+    describeRun(model, args, terminal);
+    const interruption = listenForInterruption({
+      onRequest: () => announceStop(terminal),
+      onInsist: () => process.exit(EXIT_INTERRUPTED),
+    });
+    let result: TrainOutput;
+    try {
+      result = await trainer.train({ signal: interruption.signal });
+    } finally {
+      interruption.dispose();
+    }
+    if (result.stopped) return describeStop(result, invocation, args, terminal);
+    await trainer.saveModel();
+    describeResult(result, recorder, args, terminal);
     return 0;
   },
 };
+
+/** The data arguments that say how rows become samples, without those that are null. */
+export function sampleOptions(data: DataArguments): Record<string, string> {
+  const { datasetTextField, datasetConversationField, dataFormatterTemplate, responseTemplate, instructionTemplate } =
+    data;
+  const { longSamples, emptySamples } = data;
+  const named = {
+    datasetTextField,
+    datasetConversationField,
+    dataFormatterTemplate,
+    responseTemplate,
+    instructionTemplate,
+  };
+  return { ...withoutNulls(named), longSamples, emptySamples };
+}
+
+function withoutNulls(values: Readonly<Record<string, string | null>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(values).filter((entry): entry is [string, string] => entry[1] !== null));
+}
+
+function describeRun(model: CausalLM, { model: choice }: TrainArguments, { notes, noteColors }: Terminal): void {
+  let total = 0;
+  let trained = 0;
+  const dtypes = new Set<string>();
+  for (const [, parameter] of model.namedParameters()) {
+    total += parameter.numel;
+    dtypes.add(parameter.dtype);
+    if (parameter.requiresGrad) trained += parameter.numel;
+  }
+  const { isa, threads } = engineInfo();
+  const share = ((100 * trained) / total).toPrecision(3);
+  const origin = choice.modelNameOrPath ?? `new, by ${choice.modelConfig}`;
+  printLine(
+    notes,
+    `Model: ${origin} (${model.config.architecture}), ${formatCount(total)} parameters in ${[...dtypes].join(" and ")}, ${formatCount(trained)} of them trained (${share} %).`,
+  );
+  printLine(
+    notes,
+    noteColors.dim(
+      `Engine: ${isa}, ${threads} thread${threads === 1 ? "" : "s"}. Ctrl-C saves a checkpoint and stops.`,
+    ),
+  );
+}
+
+function announceStop({ notes, noteColors }: Terminal): void {
+  printLine(
+    notes,
+    noteColors.yellow("\nStopping after this step, with a checkpoint. Ctrl-C again ends at once, without one."),
+  );
+}
+
+function describeStop(
+  { checkpoint, globalStep }: TrainOutput,
+  { words }: Invocation,
+  { training }: TrainArguments,
+  { notes, noteColors }: Terminal,
+): number {
+  if (checkpoint === undefined) {
+    printLine(notes, "Stopped before the first step: there is nothing to go on from.");
+    return EXIT_INTERRUPTED;
+  }
+  printLine(notes, `Stopped after step ${globalStep}; saved ${checkpoint}.`);
+  if (training.saveOnlyModel)
+    printLine(notes, "It cannot be resumed from: --save_only_model leaves the optimiser out.");
+  else printLine(notes, `Go on with:\n  ${noteColors.bold(resumeCommand(words, checkpoint))}`);
+  return EXIT_INTERRUPTED;
+}
+
+function describeResult(
+  { globalStep, trainingLoss, metrics }: TrainOutput,
+  { points }: LossRecorder,
+  { model, training, outputDir, peft }: TrainArguments,
+  { notes, noteColors }: Terminal,
+): void {
+  const chart = renderCurve(points, Math.min(notes.columns ?? 80, 100));
+  if (chart.length > 0) printLine(notes, `\n${noteColors.bold("loss")}\n${noteColors.cyan(chart.join("\n"))}\n`);
+  const runtime = Number(metrics["train_runtime"] ?? 0);
+  const speed = Number(metrics["train_tokens_per_second"] ?? 0);
+  printLine(
+    notes,
+    `${formatCount(globalStep)} steps in ${formatSeconds(runtime)}, ${formatCount(Math.round(speed))} tokens/s, mean loss ${trainingLoss.toFixed(4)}.`,
+  );
+  const folder = training.saveModelDir ?? outputDir;
+  const isAdapter = peft.peftMethod === "lora" || model.adapter !== null;
+  printLine(notes, `Saved the ${isAdapter ? "adapter" : "model"} in ${folder}. Try it:`);
+  const use = isAdapter ? `${model.modelNameOrPath ?? "MODEL"} --adapter ${folder}` : folder;
+  printLine(notes, `  ${noteColors.bold(`npx fms-accel generate ${use}`)}`);
+}

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { createTerminal } from "../../src/cli/terminal.ts";
 import { converse, type ConversationPartner } from "../../src/commands/conversation.ts";
-import type { Prompt } from "../../src/commands/prompts.ts";
+import type { Prompt, PromptMessage } from "../../src/commands/prompts.ts";
 import { captureTerminal } from "../cli/captured-terminal.ts";
 
 /** Answers with the number of the question, and notes what it was asked. */
@@ -20,13 +20,16 @@ function partner(): ConversationPartner & { asked: Prompt[] } {
   };
 }
 
+function user(content: string): PromptMessage {
+  return { role: "user", content };
+}
+
 describe("a conversation", () => {
   it("remembers its turns, forgets them on /reset and ends with /exit", async () => {
     const { terminal, output } = captureTerminal({ input: "one\ntwo\n/reset\nthree\n/exit\nfour\n" });
     const talk = partner();
     await converse(talk, terminal, { chat: true, system: "be brief" });
     const system = { role: "system", content: "be brief" };
-    const user = (content: string) => ({ role: "user", content });
     expect(talk.asked).toEqual([
       { kind: "chat", messages: [system, user("one")] },
       { kind: "chat", messages: [system, user("one"), { role: "assistant", content: "answer 1" }, user("two")] },

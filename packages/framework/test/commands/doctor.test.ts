@@ -88,7 +88,10 @@ describe("doctor", () => {
 
   it("prints JSON", async () => {
     const { terminal, output } = captureTerminal();
-    await doctorCommand.run({ positionals: [], flags: [{ name: "json", value: true, where: "--json" }] }, terminal);
+    await doctorCommand.run(
+      { words: ["doctor", "--json"], positionals: [], flags: [{ name: "json", value: true, where: "--json" }] },
+      terminal,
+    );
     const report = JSON.parse(output()) as { node: string; findings: unknown[] };
     expect(report.node).toBe(process.versions.node);
     expect(report.findings.length).toBeGreaterThan(1);

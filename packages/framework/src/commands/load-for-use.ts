@@ -1,0 +1,90 @@
+import { existsSync, statSync } from "node:fs";
+import { join } from "node:path";
+import {
+  AutoModelForCausalLM,
+  AutoTokenizer,
+  PeftModel,
+  type CausalLM,
+  type PreTrainedTokenizer,
+} from "@fms-accel/models";
+import { printLine, type Terminal } from "../cli/terminal.ts";
+import { UsageError } from "../errors.ts";
+
+/** `--torch_dtype` of commands that do not train. */
+export const dtypeRow = {
+  name: "torch_dtype",
+  type: "string",
+  default: "auto",
+  choices: ["auto", "float32", "bfloat16", "float16"],
+  aliases: ["dtype"],
+  help: "Data type of the weights; auto: as they are stored.",
+} as const;
+
+export type WeightDType = (typeof dtypeRow.choices)[number];
+
+/** Shows what the lower packages warn of, as lines instead of process warnings. */
+export function warningSink({ notes, noteColors }: Terminal): (message: string) => void {
+  return (message) => printLine(notes, noteColors.yellow(message));
+}
+
+export interface LoadOptions {
+  /** Folder of the checkpoint. */
+  readonly folder: string;
+  readonly adapter: string | null;
+  readonly tokenizerNameOrPath: string | null;
+  readonly dtype: WeightDType;
+  readonly device: string;
+  /** Jinja source, or a file with it, in place of the tokenizer's chat template. */
+  readonly chatTemplate: string | null;
+  readonly terminal: Terminal;
+}
+
+export interface LoadedModel {
+  readonly model: CausalLM;
+  readonly tokenizer: PreTrainedTokenizer;
+}
+
+/** Opens a model with its adapter, if any, and its tokenizer; nothing of it requires gradients. */
+export async function loadForUse(options: LoadOptions): Promise<LoadedModel> {
+  const model = await openModel(options);
+  const folder = tokenizerFolder(options);
+  if (folder === undefined) {
+    throw new UsageError(
+      `${options.folder} has no tokenizer.json. Name the folder of the tokenizer: --tokenizer_name_or_path.`,
+    );
+  }
+  return { model, tokenizer: await loadTokenizer(folder, options.chatTemplate) };
+}
+
+/** A checkpoint, with the adapter in it if there is one. */
+export async function openModel({ folder, adapter, dtype, device, terminal }: LoadOptions): Promise<CausalLM> {
+  requireFolder(folder);
+  const onWarning = warningSink(terminal);
+  const base = await AutoModelForCausalLM.fromPretrained(folder, { dtype, device, onWarning });
+  base.requiresGrad_(false);
+  return adapter === null ? base : PeftModel.fromPretrained(base, adapter, { onWarning });
+}
+
+/** A model is a folder on this machine: names of the Hugging Face hub are not downloaded. */
+export function requireFolder(folder: string): void {
+  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true) return;
+  const looksLikeHubName = /^[\w.-]+\/[\w.-]+$/.test(folder) && !folder.startsWith(".");
+  const hint = looksLikeHubName
+    ? ` Nothing is downloaded: get it first, for example with \`huggingface-cli download ${folder} --local-dir …\`.`
+    : "";
+  throw new UsageError(`${folder}: there is no such folder.${hint}`);
+}
+
+/** Where the tokenizer is: as told, else beside the adapter, else beside the model. */
+export function tokenizerFolder(
+  options: Pick<LoadOptions, "folder" | "adapter" | "tokenizerNameOrPath">,
+): string | undefined {
+  const { folder, adapter, tokenizerNameOrPath } = options;
+  if (tokenizerNameOrPath !== null) return tokenizerNameOrPath;
+  return [adapter, folder].find((place) => place !== null && existsSync(join(place, "tokenizer.json"))) ?? undefined;
+}
+
+export async function loadTokenizer(folder: string, chatTemplate: string | null): Promise<PreTrainedTokenizer> {
+  requireFolder(folder);
+  return AutoTokenizer.fromPretrained(folder, chatTemplate === null ? {} : { chatTemplate });
+}
