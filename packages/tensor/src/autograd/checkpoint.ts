@@ -1,3 +1,4 @@
+import { autocast, autocastDtype } from "../autocast.ts";
 import { defaultGenerator } from "../random.ts";
 import { scope } from "../scope.ts";
 import type { Tensor } from "../tensor.ts";
@@ -6,13 +7,15 @@ import { backwardMany, recordMany } from "./tape.ts";
 
 /**
  * Gradient checkpointing (Chen et al., 2016, arXiv:1604.06174): runs `body` without keeping what its backward needs, and runs
- * it again during backward. Random numbers of the default generator repeat, so dropout masks are the same both times.
+ * it again during backward, in the mixed precision of now. Random numbers of the default generator repeat, so dropout masks are the
+ * same both times.
  * Gradients of parameters that `body` uses, and of `inputs`, are those of a plain call; other tensors from outside that need a
  * gradient must be passed as inputs.
  */
 export function checkpoint<T extends Tensor | Tensor[]>(body: (...inputs: Tensor[]) => T, ...inputs: Tensor[]): T {
   if (!isGradEnabled()) return body(...inputs);
   const randomState = defaultGenerator.state();
+  const dtype = autocastDtype();
   const skippedBefore = gradMode.skippedDifferentiable;
   gradMode.skippedDifferentiable = false;
   const result = withGradMode(false, () => scope(() => body(...inputs)));
@@ -29,7 +32,7 @@ export function checkpoint<T extends Tensor | Tensor[]>(body: (...inputs: Tensor
       leaf.requiresGrad = needs[index] === true;
       return leaf;
     });
-    const again = withGradMode(true, () => body(...leaves));
+    const again = withGradMode(true, () => autocast(dtype, () => body(...leaves)));
     defaultGenerator.setState(later);
     const repeated: Tensor[] = Array.isArray(again) ? again : [again];
     backwardMany(
