@@ -38,7 +38,7 @@ class Chunk {
   void run() {
     if (plan_.share_a) share(rows_, g_.a, kSharedA, a_);
     if (g_.b.prepacked != nullptr) {
-      b_ = {prepacked_panels(g_.b.prepacked), column_panels(0, g_.n).padded(), columns_.origin, 0, block_steps()};
+      b_ = {prepacked_panels(g_.b.prepacked), padded_columns(g_.n), columns_.origin, 0, block_steps()};
     } else if (plan_.share_b) {
       share(columns_, g_.b, kSharedB, b_);
     }
@@ -57,23 +57,15 @@ class Chunk {
 
   // Panels [begin, end), one after the other.
   void pack(const Panels& panels, const GemmSource& source, int64_t begin, int64_t end, int64_t block, uint32_t* to) const {
-    const int64_t k0 = plan_.blocks.first(block), kc = plan_.blocks.length(block), from = panels.start(begin);
-    if (!panels.rows) {
-      const int64_t last = panels.start(end - 1) + panels.lanes(end - 1);
-      pack_source(g_.compute, source, {to, panels.origin + from, last - from, kTileColumns, k0, kc});
-      return;
-    }
-    for (int64_t p = begin; p < end; ++p) {
-      const int64_t height = panels.width(p);
-      uint32_t* panel = to + (panels.start(p) - from) * steps(block);
-      pack_source(g_.compute, source, {panel, panels.origin + panels.start(p), height, height, k0, kc});
-    }
+    pack_source(g_.compute, source,
+                {to, panels.origin + panels.start(begin), panels.lanes(begin, end), panels.full, panels.width(end - 1),
+                 plan_.blocks.first(block), plan_.blocks.length(block)});
   }
 
   // All threads pack all panels for all blocks at hand.
   void share(const Panels& panels, const GemmSource& source, Purpose purpose, Packed& packed) const {
     constexpr int64_t kPanels = 4;  // of an item
-    const int64_t padded = panels.padded(), groups = divide_up(panels.count, kPanels);
+    const int64_t padded = panels.padded(0, panels.count), groups = divide_up(panels.count, kPanels);
     auto* const base = scratch<uint32_t>(purpose, (end_block_ - first_block_) * block_steps() * padded);
     packed = {base, padded, 0, first_block_, block_steps()};
     parallel_for(groups * (end_block_ - first_block_), [&](int64_t item, int) {
@@ -86,8 +78,7 @@ class Chunk {
   // One item: rows of panels [p0, p1) and columns of panels [q0, q1).
   void compute(int64_t p0, int64_t p1, int64_t q0, int64_t q1) const {
     const int64_t row0 = rows_.start(p0), column0 = columns_.start(q0);
-    const int64_t row_count = rows_.start(p1 - 1) + rows_.width(p1 - 1) - row0;
-    const int64_t column_count = columns_.start(q1 - 1) + columns_.width(q1 - 1) - column0;
+    const int64_t row_count = rows_.padded(p0, p1), column_count = columns_.padded(q0, q1);
     Item item{p0, p1, q0, q1, nullptr, 0, 0, 0};
     if (plan_.blocks.count > 1) {
       if (g_.c.store == nullptr && g_.c.dtype == DType::kFloat32) {
@@ -95,7 +86,7 @@ class Chunk {
         item.sums_stride = g_.c.row_stride;
       } else if (sums_ != nullptr) {
         item.sums = sums_;
-        item.sums_stride = columns_.padded();
+        item.sums_stride = columns_.padded(0, columns_.count);
       } else {
         item.sums = scratch<float>(kPrivateSums, row_count * column_count);
         item.sums_stride = column_count;
@@ -213,8 +204,8 @@ void gemm(const GemmArguments& g) {
   for (int64_t j = 0; j < g.n; j += plan.chunk_columns) {
     const Panels columns = column_panels(j, min_of(plan.chunk_columns, g.n - j));
     for (int64_t i = 0; i < g.m; i += plan.chunk_rows) {
-      const Panels rows = plan.rows_of(i, min_of(plan.chunk_rows, g.m - i));
-      float* sums = keeps_sums ? scratch<float>(kSharedSums, rows.extent * columns.padded()) : nullptr;
+      const Panels rows = row_panels(i, min_of(plan.chunk_rows, g.m - i), plan.height);
+      float* sums = keeps_sums ? scratch<float>(kSharedSums, rows.extent * columns.padded(0, columns.count)) : nullptr;
       for (int64_t block = 0; block < plan.blocks.count; block += plan.blocks_at_once) {
         const int64_t end = min_of(block + plan.blocks_at_once, plan.blocks.count);
         Chunk(g, plan, rows, columns, block, end, sums).run();

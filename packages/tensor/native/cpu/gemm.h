@@ -15,10 +15,11 @@
 // To write a source (a plugin gets GemmKernels through the C ABI), decode at most some 32 x 64 values of the stored matrix into a
 // local buffer, as float32 or bfloat16, and let `pack_dense` place them; the instruction set never shows:
 //
-//     void pack(const void* context, const GemmPanels& p) {                       // p.first .. + p.count, p.k0 .. + p.kc
-//       for each panel of p, for each 64 values of k (offsets are even):
-//         decode rows [first, first + lanes) x k [k0, k0 + 64) to float tile[32][64];
-//         kernels.pack_dense(compute, {tile, DType::kFloat32, /*lane_stride=*/64, /*k_stride=*/1}, {to, 0, lanes, width, 0, 64});
+//     void pack(const void* context, const GemmPanels& p) {
+//       for each panel of p, for each 64 values of k:
+//         decode lanes [first, first + lanes) x k [k0, k0 + 64) to float tile[32][64];
+//         kernels.pack_dense(compute, {tile, DType::kFloat32, /*lane_stride=*/64, /*k_stride=*/1},
+//                            {to + offset / values_per_step * width, 0, lanes, width, width, 0, 64});
 //     }
 //
 // Sums.  Element (i, j) is the sum over k in rising order, in blocks whose bounds depend on k alone, each block from 0. So its bits
@@ -47,11 +48,11 @@ struct DenseOperand {
   const int32_t* k_index = nullptr;
 };
 
-// What a source is asked for: lanes [first, first + count) and k in [k0, k0 + kc) as consecutive panels at `to`, `width` lanes
-// each (the last one of B maybe narrow). `k0` is a multiple of 64. Calls come from several threads at once, in no certain order.
+// What a source is asked for: lanes [first, first + count) and k in [k0, k0 + kc) as consecutive panels at `to`, each `width`
+// lanes wide, the last one `last_width`. `k0` is a multiple of 64. Calls come from several threads at once, in no certain order.
 struct GemmPanels {
   uint32_t* to;
-  int64_t first, count, width, k0, kc;
+  int64_t first, count, width, last_width, k0, kc;
 };
 
 struct GemmSource {

@@ -3,7 +3,7 @@
 namespace fms_accel::FMS_ACCEL_ISA {
 namespace {
 
-// Lines of a row that packing along k asks for ahead: more rows are read side by side than the hardware follows.
+// How far ahead packing along k asks for each row: more rows are read side by side than the hardware follows.
 constexpr int64_t kAheadBytes = 256;
 // k that packing across k does for all panels before the next: the source is then read along its rows, page by page.
 constexpr int64_t kRunAcross = 16;
@@ -24,26 +24,32 @@ FMS_ACCEL_INLINE int64_t steps_of(int64_t kc) {
   return divide_up(kc, Step::kValues);
 }
 
+// Steps at the end of a panel that whole vectors must not be stored to: what a vector holds beyond a panel narrower than itself falls
+// on the next steps, which are written later, and must not fall behind the last one.
+FMS_ACCEL_INLINE int64_t exact_steps(int64_t width) { return width >= kLanes ? 0 : divide_up(kLanes - width, width); }
+
 // One panel of a source whose k is contiguous: blocks of kLanes lanes x kLanes steps are transposed in registers.
 template <class Step, class T>
 void pack_panel_along_k(const Elements<T>& from, uint32_t* to, int64_t first, int64_t count, int64_t width, int64_t k0,
                         int64_t kc) {
-  constexpr int64_t kBlock = kLanes * Step::kValues;
-  const int64_t steps = steps_of<Step>(kc);
+  constexpr int64_t kBlock = kLanes * Step::kValues, kAhead = kAheadBytes / static_cast<int64_t>(sizeof(T));
+  const int64_t steps = steps_of<Step>(kc), whole_steps = steps - exact_steps(width);
+  // Near the end of the rows, the next rows' beginnings are asked for.
+  const int64_t to_next_rows = kLanes * from.dense.lane_stride - kc;
   for (int64_t w = 0; w < width; w += kLanes) {
     const int64_t lanes = min_of(width - w, kLanes), have = clamp_of(count - w, 0, kLanes);
     const bool no_zeros = have >= lanes;  // vectors behind the last lane of a panel may then hold anything
     const T* rows[kLanes];
     for (int64_t i = 0; i < kLanes; ++i) rows[i] = from.lane(first + (i < have ? w + i : 0)) + k0;
-    // The surplus of a store behind a panel narrower than a vector falls on the next step; the last step has none.
-    const int64_t spare = divide_up(kLanes - lanes, width);
     for (int64_t k = 0; k < kc; k += kBlock) {
       Words r[kLanes];
       if (no_zeros && kc - k >= kBlock) {
+        const int64_t ahead = k + kAhead < kc ? k + kAhead : k + kAhead + to_next_rows;
         FMS_ACCEL_UNROLL
         for (int i = 0; i < kLanes; ++i) {
           r[i] = Step::load(rows[i] + k);
-          prefetch(reinterpret_cast<const char*>(rows[i] + k) + kAheadBytes);
+          prefetch(rows[i] + ahead);
+          if constexpr (kBlock * sizeof(T) > 64) prefetch(rows[i] + ahead + 64 / sizeof(T));
         }
       } else if (kc - k >= kBlock) {
         for (int i = 0; i < kLanes; ++i) r[i] = i < have ? Step::load(rows[i] + k) : zero_words();
@@ -53,7 +59,7 @@ void pack_panel_along_k(const Elements<T>& from, uint32_t* to, int64_t first, in
       transpose(r);
       const int64_t s = k / Step::kValues;
       uint32_t* at = to + s * width + w;
-      if (s + kLanes + spare <= steps) {
+      if (s + kLanes <= whole_steps) {
         FMS_ACCEL_UNROLL
         for (int i = 0; i < kLanes; ++i) store_words(at + i * width, r[i]);
       } else {
@@ -67,33 +73,52 @@ void pack_panel_along_k(const Elements<T>& from, uint32_t* to, int64_t first, in
 
 // kLanes lanes of one step of a source whose lanes are contiguous: row k, and k + 1 where a step holds two.
 template <class Step, class T>
+FMS_ACCEL_INLINE Words load_across(const T* low, const T* high) {
+  if constexpr (Step::kValues == 2) return Step::interleave(low, high);
+  else return Step::load(low);
+}
+template <class Step, class T>
 FMS_ACCEL_INLINE Words load_across(const T* low, const T* high, int count) {
   if constexpr (Step::kValues == 2) return Step::interleave(low, high, count);
   else return Step::load(low, count);
 }
 
+// `readable` lanes may be read from `first` on; `run_ahead` k further on, rows are asked for.
 template <class Step, class T>
-void pack_panel_across_k(const Elements<T>& from, uint32_t* to, int64_t first, int64_t count, int64_t width, int64_t k0,
-                         int64_t kc) {
-  if (width == kTileColumns && count >= width && kc % Step::kValues == 0) {  // the common case: whole vectors
-    for (int64_t k = 0; k < kc; k += Step::kValues, to += width) {
+void pack_panel_across_k(const Elements<T>& from, uint32_t* to, int64_t first, int64_t count, int64_t width, int64_t readable,
+                         int64_t k0, int64_t kc, int64_t steps_behind, int64_t run_ahead) {
+  const int64_t whole_k = Step::kValues == 2 ? kc / 2 * 2 : kc;
+  const int64_t whole_steps = whole_k / Step::kValues + min_of(0, steps_behind - exact_steps(width));
+  const int64_t vectors = divide_up(width, kLanes);
+  int64_t k = 0;
+  if (readable >= vectors * kLanes && (count >= width)) {  // whole vectors
+    for (; k / Step::kValues < whole_steps; k += Step::kValues, to += width) {
       const T* low = from.along(k0 + k) + first;
-      if constexpr (Step::kValues == 2 && kTileVectors == 2 && __is_same(T, Bf16)) {
-        Step::interleave_two(low, from.along(k0 + k + 1) + first, to);
-      } else if constexpr (Step::kValues == 2) {
-        const T* high = from.along(k0 + k + 1) + first;
-        FMS_ACCEL_UNROLL
-        for (int v = 0; v < kTileVectors; ++v) {
-          store_words(to + v * kLanes, Step::interleave(low + v * kLanes, high + v * kLanes, kLanes));
+      const T* high = Step::kValues == 2 ? from.along(k0 + k + 1) + first : nullptr;
+      if (run_ahead > 0) {
+        const T* ahead = from.along(k0 + k + run_ahead) + first;
+        for (int64_t bytes = 0; bytes < width * static_cast<int64_t>(sizeof(T)); bytes += 64) {
+          prefetch(reinterpret_cast<const char*>(ahead) + bytes);
+          if constexpr (Step::kValues == 2) {
+            prefetch(reinterpret_cast<const char*>(from.along(k0 + k + run_ahead + 1) + first) + bytes);
+          }
+        }
+      }
+      if (width == kTileColumns) {
+        if constexpr (Step::kValues == 2 && kTileVectors == 2 && __is_same(T, Bf16)) {
+          Step::interleave_two(low, high, to);
+        } else {
+          FMS_ACCEL_UNROLL
+          for (int v = 0; v < kTileVectors; ++v) {
+            store_words(to + v * kLanes, load_across<Step>(low + v * kLanes, high + v * kLanes));
+          }
         }
       } else {
-        FMS_ACCEL_UNROLL
-        for (int v = 0; v < kTileVectors; ++v) store_words(to + v * kLanes, Step::load(low + v * kLanes));
+        store_words(to, load_across<Step>(low, high));
       }
     }
-    return;
   }
-  for (int64_t k = 0; k < kc; k += Step::kValues, to += width) {
+  for (; k < kc; k += Step::kValues, to += width) {
     const T* low = from.along(k0 + k) + first;
     const T* high = Step::kValues == 2 && k + 1 < kc ? from.along(k0 + k + 1) + first : nullptr;
     for (int64_t w = 0; w < width; w += kLanes) {
@@ -134,11 +159,17 @@ void pack_elements(const DenseOperand& dense, const GemmPanels& p) {
     const int64_t kc = min_of(run, p.kc - k);
     for (int64_t j = 0; j < p.count; j += p.width) {
       const int64_t left = p.count - j;
-      const int64_t width = left >= p.width ? p.width : panel_columns(left);
-      uint32_t* to = p.to + j * steps + k / Step::kValues * width;
-      if (along) pack_panel_along_k<Step>(from, to, p.first + j, left, width, p.k0 + k, kc);
-      else if (across) pack_panel_across_k<Step>(from, to, p.first + j, left, width, p.k0 + k, kc);
-      else pack_panel_strided<Step>(from, to, p.first + j, left, width, p.k0 + k, kc);
+      const int64_t width = left > p.width ? p.width : p.last_width;
+      const int64_t s = k / Step::kValues;
+      uint32_t* to = p.to + j * steps + s * width;
+      if (along) {
+        pack_panel_along_k<Step>(from, to, p.first + j, min_of(left, width), width, p.k0 + k, kc);
+      } else if (across) {
+        pack_panel_across_k<Step>(from, to, p.first + j, min_of(left, width), width, left, p.k0 + k, kc,
+                                  steps - s - steps_of<Step>(kc), k + 2 * run <= p.kc ? run : 0);
+      } else {
+        pack_panel_strided<Step>(from, to, p.first + j, min_of(left, width), width, p.k0 + k, kc);
+      }
     }
   }
 }

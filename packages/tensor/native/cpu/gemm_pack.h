@@ -4,9 +4,6 @@
 
 namespace fms_accel::FMS_ACCEL_ISA {
 
-// Columns of the panel that holds the next of `left` columns.
-FMS_ACCEL_INLINE int64_t panel_columns(int64_t left) { return left <= kLanes ? kLanes : kTileColumns; }
-
 // GemmKernels::pack_dense.
 void pack_dense(Compute compute, const DenseOperand& dense, const GemmPanels& panels);
 

@@ -54,15 +54,14 @@ KBlocks k_blocks(Compute compute, int64_t k) {
   return {k, size, max_of(1, divide_up(k, size))};
 }
 
-Panels row_panels(int64_t origin, int64_t extent, int64_t count) { return {origin, extent, count, true}; }
-Panels column_panels(int64_t origin, int64_t extent) {
-  return {origin, extent, divide_up(extent, kTileColumns), false};
+Panels row_panels(int64_t origin, int64_t extent, int64_t height) {
+  const int64_t count = divide_up(extent, height);
+  return {origin, extent, height, count, extent - (count - 1) * height};
 }
-
-Panels Plan::rows_of(int64_t origin, int64_t extent) const {
-  const int64_t least = divide_up(extent, most_rows);
-  const int64_t even = round_up(least, row_items);
-  return row_panels(origin, extent, even > least && extent / even < min_of(kFewRows, most_rows) ? least : even);
+Panels column_panels(int64_t origin, int64_t extent) {
+  const int64_t count = divide_up(extent, kTileColumns);
+  const int64_t last = extent - (count - 1) * kTileColumns;
+  return {origin, extent, kTileColumns, count, last <= kLanes ? kLanes : kTileColumns};
 }
 
 Plan make_plan(const GemmArguments& g, int threads) {
@@ -73,7 +72,7 @@ Plan make_plan(const GemmArguments& g, int threads) {
   const int64_t team = g.m * g.n * g.k < kParallelWork ? 1 : threads;
 
   plan.direct_a = g.n <= kDirectColumns && can_read_in_place(g);
-  plan.most_rows = plan.direct_a ? kDirectRows : kTileRows;
+  const int64_t most_rows = plan.direct_a ? kDirectRows : kTileRows;
   plan.share_b = prepacked || plan.direct_a || g.m >= g.n;
   plan.share_a = !plan.share_b;
   const int64_t row_pieces = divide_up(g.m, plan.direct_a ? kDirectRows : kFewRows);
@@ -89,24 +88,28 @@ Plan make_plan(const GemmArguments& g, int threads) {
       max_of(plan.share_a ? plan.chunk_rows : 1, plan.share_b && !prepacked ? plan.chunk_columns : 1);
   plan.blocks_at_once = clamp_of(kSharedBytes / 4 / (block_steps * lanes_shared), 1, plan.blocks.count);
 
+  // Rows of a panel: all alike as far as possible, fewer where that gives every thread some.
+  const int64_t panels = max_of(divide_up(plan.chunk_rows, most_rows),
+                                min_of(team > 1 ? team : 1, divide_up(plan.chunk_rows, min_of(kFewRows, most_rows))));
+  plan.height = divide_up(plan.chunk_rows, panels);
+
   // Items: what a thread packs for itself must fit, and every thread should have some.
-  const auto cut = [&](int64_t panels, int64_t panel_lanes, int64_t fewest_panels, bool is_private) {
-    const int64_t fitting = max_of(1, kPrivateBytes / (4 * block_steps * panel_lanes));
-    const int64_t least = is_private ? divide_up(panels, fitting) : 1;
+  const auto cut = [&](int64_t count, int64_t panel_lanes, int64_t fewest_panels) {
+    const int64_t least = divide_up(count, max_of(1, kPrivateBytes / (4 * block_steps * panel_lanes)));
     if (team == 1) return least;
-    const int64_t wanted = max_of(least, min_of(kItemsPerThread * team, divide_up(panels, fewest_panels)));
-    return min_of(panels, round_up(wanted, team));
+    const int64_t wanted = max_of(least, min_of(kItemsPerThread * team, divide_up(count, fewest_panels)));
+    return min_of(count, round_up(wanted, team));
   };
+  const int64_t row_panel_count = divide_up(plan.chunk_rows, plan.height);
+  const int64_t column_panel_count = divide_up(plan.chunk_columns, kTileColumns);
+  plan.row_items = plan.column_items = 1;
   if (plan.share_a && plan.share_b) {
-    plan.column_items = min_of(divide_up(plan.chunk_columns, kTileColumns), kItemsPerThread * team);
-    plan.row_items = clamp_of(kItemsPerThread * team / plan.column_items, 1, divide_up(plan.chunk_rows, kTileRows));
+    plan.column_items = min_of(column_panel_count, kItemsPerThread * team);
+    plan.row_items = clamp_of(kItemsPerThread * team / plan.column_items, 1, row_panel_count);
   } else if (plan.share_b) {
-    plan.row_items = cut(divide_up(plan.chunk_rows, team > 1 ? min_of(kFewRows, plan.most_rows) : plan.most_rows),
-                         plan.most_rows, 4, true);
-    plan.column_items = 1;
+    plan.row_items = cut(row_panel_count, plan.height, 4);
   } else {
-    plan.row_items = 1;
-    plan.column_items = cut(divide_up(plan.chunk_columns, kTileColumns), kTileColumns, 2, true);
+    plan.column_items = cut(column_panel_count, kTileColumns, 2);
   }
   return plan;
 }

@@ -22,22 +22,18 @@ struct KBlocks {
 };
 KBlocks k_blocks(Compute compute, int64_t k);
 
-// The panels of a run of rows of A (heights differ by one at most) or of columns of B (the last one may be narrow).
+// The panels of a run of rows of A (the last one may be lower) or of columns of B (the last one may be narrow).
 struct Panels {
   int64_t origin = 0, extent = 0;  // in C
-  int64_t count = 0;
-  bool rows = false;
-  int64_t start(int64_t p) const {
-    return rows ? p * (extent / count) + min_of(p, extent % count) : p * kTileColumns;
-  }
-  int64_t width(int64_t p) const {
-    if (rows) return extent / count + (p < extent % count);
-    return extent - p * kTileColumns <= kLanes ? kLanes : kTileColumns;
-  }
+  int64_t full = 1, count = 0, last = 0;  // lanes of a panel, panels, lanes of the last panel (columns: padded)
+  int64_t start(int64_t p) const { return p * full; }
+  int64_t width(int64_t p) const { return p == count - 1 ? last : full; }
   int64_t lanes(int64_t p) const { return min_of(width(p), extent - start(p)); }
-  int64_t padded() const { return count == 0 ? 0 : start(count - 1) + width(count - 1); }
+  // Of panels [begin, end): lanes, and lanes without padding.
+  int64_t padded(int64_t begin, int64_t end) const { return begin == end ? 0 : start(end - 1) + width(end - 1) - start(begin); }
+  int64_t lanes(int64_t begin, int64_t end) const { return min_of(start(end), extent) - start(begin); }
 };
-Panels row_panels(int64_t origin, int64_t extent, int64_t count);
+Panels row_panels(int64_t origin, int64_t extent, int64_t height);
 Panels column_panels(int64_t origin, int64_t extent);
 
 struct Plan {
@@ -47,10 +43,7 @@ struct Plan {
   bool direct_a;                  // rows of A are read where they lie
   int64_t chunk_rows, chunk_columns;  // C is computed in chunks of this size, one after the other
   int64_t row_items, column_items;    // items that a chunk is cut into, each way (fewer for a smaller chunk)
-  int64_t most_rows;              // of a panel of A
-
-  // Panels of a chunk of rows: a multiple of the items, so that these are equal, where there are enough rows.
-  Panels rows_of(int64_t origin, int64_t extent) const;
+  int64_t height;                 // rows of a panel of A
 };
 Plan make_plan(const GemmArguments& g, int threads);
 

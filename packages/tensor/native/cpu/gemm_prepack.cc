@@ -28,7 +28,7 @@ size_t prepacked_bytes(Compute compute, int64_t n, int64_t k) {
   const KBlocks blocks = k_blocks(compute, k);
   const int64_t steps = (blocks.count - 1) * step_count(compute, blocks.size) +
                         step_count(compute, blocks.length(blocks.count - 1));
-  return sizeof(Header) + 4 * static_cast<size_t>(steps * column_panels(0, n).padded());
+  return sizeof(Header) + 4 * static_cast<size_t>(steps * padded_columns(n));
 }
 
 void prepack(Compute compute, int64_t n, int64_t k, const GemmSource& b, void* to) {
@@ -40,11 +40,11 @@ void prepack(Compute compute, int64_t n, int64_t k, const GemmSource& b, void* t
   const Panels panels = column_panels(0, n);
   const int64_t groups = divide_up(panels.count, kPanels), block_steps = step_count(compute, blocks.size);
   parallel_for(groups * blocks.count, [&](int64_t item, int) {
-    const int64_t block = item / groups, begin = panels.start(item % groups * kPanels);
+    const int64_t block = item / groups, begin = item % groups * kPanels, end = min_of(begin + kPanels, panels.count);
     const int64_t steps = step_count(compute, blocks.length(block));
     pack_source(compute, b,
-                {base + block * block_steps * panels.padded() + begin * steps, begin,
-                 min_of(kPanels * kTileColumns, n - begin), kTileColumns, blocks.first(block), blocks.length(block)});
+                {base + block * block_steps * padded_columns(n) + panels.start(begin) * steps, panels.start(begin),
+                 panels.lanes(begin, end), panels.full, panels.width(end - 1), blocks.first(block), blocks.length(block)});
   });
 }
 

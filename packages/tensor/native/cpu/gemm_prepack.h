@@ -11,6 +11,9 @@ FMS_ACCEL_INLINE int64_t step_count(Compute compute, int64_t kc) {
   return steps;
 }
 
+// Lanes of all panels of n columns.
+FMS_ACCEL_INLINE int64_t padded_columns(int64_t n) { return divide_up(n, kLanes) * kLanes; }
+
 size_t prepacked_bytes(Compute compute, int64_t n, int64_t k);
 void prepack(Compute compute, int64_t n, int64_t k, const GemmSource& b, void* to);
 

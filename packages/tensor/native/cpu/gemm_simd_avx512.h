@@ -132,6 +132,16 @@ struct PairStep {
   }
 
   // 16 lanes of row k (low halves) and row k + 1 (high halves).
+  FMS_ACCEL_INLINE Words interleave(const Bf16* low, const Bf16* high) {
+    const Words l = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(low)));
+    const Words h = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(high)));
+    return _mm512_or_si512(l, _mm512_slli_epi32(h, 16));
+  }
+  template <class T>
+  FMS_ACCEL_INLINE Words interleave(const T* low, const T* high) {
+    return _mm512_permutexvar_epi16(interleaving(), (Words)_mm512_cvtne2ps_pbh(load_floats(high), load_floats(low)));
+  }
+  // The same for the first `count` lanes, and without a row k + 1 where `high` is null.
   FMS_ACCEL_INLINE Words interleave(const Bf16* low, const Bf16* high, int count) {
     const Words l = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first_lanes(count), low));
     if (high == nullptr) return l;

@@ -342,15 +342,14 @@ void sources_and_sinks(const char* isa, const GemmKernels& kernels) {
         const GemmLayout layout = f.kernels->layout(f.compute);
         const int64_t steps = (p.kc + layout.values_per_step - 1) / layout.values_per_step;
         for (int64_t j = 0; j < p.count; j += p.width) {
-          const int64_t lanes = std::min(p.width, p.count - j);
-          const int64_t width = lanes <= layout.narrow_columns ? layout.narrow_columns : p.width;
+          const int64_t lanes = std::min(p.width, p.count - j), width = p.count - j > p.width ? p.width : p.last_width;
           for (int64_t l = 0; l < p.kc; l += 64) {
             const int64_t values = std::min<int64_t>(64, p.kc - l);
             float tile[64 * 64];
             for (int64_t i = 0; i < lanes; ++i)
               for (int64_t v = 0; v < values; ++v) tile[i * 64 + v] = formula(p.first + j + i, p.k0 + l + v);
             uint32_t* to = p.to + j * steps + l / layout.values_per_step * width;
-            f.kernels->pack_dense(f.compute, {tile, DType::kFloat32, 64, 1, nullptr, nullptr}, {to, 0, lanes, width, 0, values});
+            f.kernels->pack_dense(f.compute, {tile, DType::kFloat32, 64, 1, nullptr, nullptr}, {to, 0, lanes, width, width, 0, values});
           }
         }
       };
