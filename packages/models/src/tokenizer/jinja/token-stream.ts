@@ -1,0 +1,77 @@
+import { JinjaError } from "./errors.ts";
+import type { Token, TokenType } from "./lexer.ts";
+
+const DESCRIPTIONS: Partial<Record<TokenType, string>> = {
+  data: "template data / text",
+  blockBegin: "begin of statement block",
+  blockEnd: "end of statement block",
+  variableBegin: "begin of print statement",
+  variableEnd: "end of print statement",
+  end: "end of template",
+};
+
+export function describe(token: Token): string {
+  return token.type === "string" || token.type === "integer" || token.type === "float"
+    ? token.type
+    : (DESCRIPTIONS[token.type] ?? token.value);
+}
+
+/** The parser's position in the tokens. */
+export class TokenStream {
+  readonly #tokens: readonly Token[];
+  #at = 0;
+
+  constructor(tokens: readonly Token[]) {
+    this.#tokens = tokens;
+  }
+
+  get current(): Token {
+    return this.#tokens[this.#at] ?? this.#last();
+  }
+
+  get next(): Token {
+    return this.#tokens[this.#at + 1] ?? this.#last();
+  }
+
+  #last(): Token {
+    return this.#tokens.at(-1) ?? { type: "end", value: "", line: 1 };
+  }
+
+  take(): Token {
+    const token = this.current;
+    this.#at++;
+    return token;
+  }
+
+  is(type: TokenType, value?: string): boolean {
+    return this.current.type === type && (value === undefined || this.current.value === value);
+  }
+
+  isName(...names: string[]): boolean {
+    return this.current.type === "name" && names.includes(this.current.value);
+  }
+
+  skip(type: TokenType, value: string): boolean {
+    const found = this.is(type, value);
+    if (found) {
+      this.#at++;
+    }
+    return found;
+  }
+
+  expect(type: TokenType, value?: string): Token {
+    if (this.is(type, value)) {
+      return this.take();
+    }
+    const wanted = value ?? DESCRIPTIONS[type] ?? type;
+    return this.fail(
+      this.is("end")
+        ? `unexpected end of template, expected '${wanted}'.`
+        : `expected token '${wanted}', got '${describe(this.current)}'`,
+    );
+  }
+
+  fail(message: string, line: number = this.current.line): never {
+    throw new JinjaError("TemplateSyntaxError", message, line);
+  }
+}
