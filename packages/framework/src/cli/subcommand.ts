@@ -16,10 +16,14 @@ export function normaliseWords(words: readonly string[], definition: CommandDefi
     for (const spelling of spellingsOf(row)) rows.set(spelling, row);
   }
   const normalised = words.map((word) => normaliseFlag(word, rows));
+  const given = new Map<FlagRow, string>();
   for (let at = 0; at < normalised.length && normalised[at] !== "--"; at++) {
-    const flag = normalised[at] ?? "";
+    const word = normalised[at] ?? "";
+    const [flag = ""] = word.split("=", 1);
     const row = flag.startsWith("--") ? rows.get(flag.slice(2)) : undefined;
-    if (row === undefined || arityOf(row) === "optional") continue;
+    if (row === undefined) continue;
+    checkRepetition(row, flag, given);
+    if (arityOf(row) === "optional" || word !== flag) continue;
     const value = normalised[at + 1] ?? "";
     if (value.startsWith("--") && rows.has(value.slice(2))) {
       throw new UsageError(
@@ -29,6 +33,18 @@ export function normaliseWords(words: readonly string[], definition: CommandDefi
     at++;
   }
   return normalised;
+}
+
+/** Which of two values was meant is not guessed; lists are put together. */
+function checkRepetition(row: FlagRow, flag: string, given: Map<FlagRow, string>): void {
+  const earlier = given.get(row);
+  given.set(row, flag);
+  if (earlier === undefined || (earlier === flag && arityOf(row) === "several")) return;
+  throw new UsageError(
+    earlier === flag
+      ? `${flag} is given twice. Give it once.`
+      : `${earlier} and ${flag} set the same argument. Give one of them.`,
+  );
 }
 
 function normaliseFlag(word: string, known: ReadonlyMap<string, FlagRow>): string {
@@ -72,7 +88,7 @@ function addRow(command: Command, row: FlagRow, heading: string | undefined): vo
     const option = new Option(`--${spelling}${complement ? "" : ` ${valueNotation(row)}`}`, describeRow(row));
     if (heading === undefined || spelling !== row.name) option.hideHelp();
     else option.helpGroup(`${heading}:`);
-    if (!complement) option.argParser(collectValue(row, spelling));
+    if (!complement) option.argParser((word: string, earlier: string[] | undefined) => [...(earlier ?? []), word]);
     command.addOption(option);
   }
 }
@@ -86,16 +102,6 @@ function valueNotation(row: FlagRow): string {
     default:
       return row.type === "integer" || row.type === "number" ? "<n>" : row.type === "json" ? "<json>" : "<value>";
   }
-}
-
-/** Collects the words after a flag; `collected` is undefined at its first appearance. */
-function collectValue(row: FlagRow, spelling: string) {
-  return (word: string, collected: string[] | undefined): string[] => {
-    if (collected !== undefined && arityOf(row) !== "several") {
-      throw new UsageError(`--${spelling} is given twice: ${collected.join(" ")}, then ${word}. Give it once.`);
-    }
-    return [...(collected ?? []), word];
-  };
 }
 
 /** A row's flags among commander's values: a list of words, or `true` for a bare flag. */

@@ -1,8 +1,10 @@
+import { ArgumentError } from "@fms-accel/trainer";
 import { describe, expect, it } from "vitest";
 import type { Invocation } from "../../src/cli/command-definition.ts";
 import { dispatch, runCommandLine, type Program } from "../../src/cli/main.ts";
 import { trainCommand } from "../../src/commands/train.ts";
-import { UsageError } from "../../src/errors.ts";
+import { readTrainArguments } from "../../src/commands/train-arguments.ts";
+import { ConfigurationError, UsageError } from "../../src/errors.ts";
 import { program as realProgram } from "../../src/program.ts";
 import { captureTerminal } from "./captured-terminal.ts";
 
@@ -75,6 +77,13 @@ describe("flags", () => {
     });
   });
 
+  it("puts lists together", async () => {
+    expect(await flagsOf(["--target_modules", "a", "--bf16", "--target_modules", "b"])).toEqual({
+      target_modules: ["a", "b"],
+      bf16: true,
+    });
+  });
+
   it("accepts aliases and arguments without effect", async () => {
     expect(await flagsOf(["--max_length", "12", "--dataloader_num_workers", "4"])).toEqual({
       max_length: "12",
@@ -93,7 +102,12 @@ describe("errors", () => {
     [["--verion"], "unknown flag --verion. Did you mean --version?"],
     [["train", "--output_dir", "--bf16"], "--output_dir needs a value, but --bf16 follows"],
     [["train", "--seed"], "--seed needs a value"],
-    [["train", "--r", "1", "--r=2"], "--r is given twice: 1, then 2"],
+    [["train", "--r", "1", "--r=2"], "--r is given twice. Give it once."],
+    [
+      ["train", "--max_length", "1", "--max_seq_length", "2"],
+      "--max_length and --max_seq_length set the same argument",
+    ],
+    [["train", "--bf16", "--bf16", "no"], "--bf16 is given twice"],
     [["train", "--run_name", "two", "words"], "words that belong to no flag"],
   ])("%j", async (argv, expected) => {
     const message = await messageOf(argv);
@@ -159,63 +173,98 @@ describe("help", () => {
 });
 
 describe("any list of words", () => {
-  const words = [
-    "--bf16",
-    "--r",
-    "--r=",
-    "-r",
-    "--",
-    "-",
-    "",
-    "--target_modules",
+  const names = ["bf16", "r", "target_modules", "learning-rate", "config", "lr_scheduler_kwargs", "no_bf16", "seed"];
+  const further = [
+    "output_dir",
+    "rank_pattern",
+    "peft_method",
+    "model_name_or_path",
+    "training_data_path",
+    "report_to",
+    "__proto__",
+    "löss",
+  ];
+  const values = [
     "q_proj",
     "-1",
     "1e-4",
-    "--learning-rate",
-    "--config",
-    "--lr_scheduler_kwargs",
     '{"a":',
+    '{"a": 1}',
     "{}",
     "nan",
     "True",
-    "--no_bf16",
-    "--=",
-    "--\u0000",
-    "--löss",
-    "train",
-    "--help=1",
-    "--__proto__",
-    "--constructor",
-    "constructor",
-    "--seed=--seed",
-    "-rx",
-    "--output_dir",
+    "None",
+    "",
+    "\u0000",
     "𝔘",
-    "--a".repeat(400),
+    "lora",
+    "all-linear",
+    "x".repeat(2000),
   ];
+  const oddities = ["--", "-", "-r", "-rx", "--=", "--r=", "train", "--help=1", "constructor"];
 
-  it("gives a call or one usage error, never a crash", async () => {
+  it("gives a run or one error about the arguments, never a crash", async () => {
     const rounds = Number(process.env["FMS_ACCEL_FUZZ"] ?? 300);
     let state = 20;
-    const draw = (below: number): number => {
+    const draw = <T>(list: readonly T[]): T => {
       state = (Math.imul(state, 1103515245) + 12345) >>> 0;
-      return Math.floor((state / 2 ** 32) * below);
+      return list[Math.floor((state / 2 ** 32) * list.length)]!;
     };
-    let calls = 0;
-    let refusals = 0;
+    const words = (): string[] => {
+      const flag = `--${draw([...names, ...further])}`;
+      return draw([
+        [flag, draw(values)],
+        [flag, draw(values)],
+        [`${flag}=${draw(values)}`],
+        [flag],
+        [flag, draw(values), draw(values)],
+        [draw(oddities)],
+      ]);
+    };
+    const outcomes = { run: 0, refused: 0 };
     for (let round = 0; round < rounds; round++) {
-      const argv = ["train", ...Array.from({ length: 1 + draw(6) }, () => words[draw(words.length)] ?? "")];
-      const { program } = recordingProgram();
+      const argv = ["train", ...Array.from({ length: draw([1, 2, 3, 5]) }, words).flat()];
+      const { program, calls } = recordingProgram();
+      const { terminal } = captureTerminal();
       try {
-        await dispatch(program, argv, captureTerminal().terminal);
-        calls++;
+        await dispatch(program, argv, terminal);
+        for (const call of calls) readTrainArguments(call, terminal);
+        outcomes.run++;
       } catch (error) {
-        expect(error, JSON.stringify(argv)).toBeInstanceOf(UsageError);
-        expect((error as Error).message.length).toBeLessThan(3000);
-        refusals++;
+        const expected = [UsageError, ArgumentError, ConfigurationError].some((kind) => error instanceof kind);
+        expect(expected, `${JSON.stringify(argv)}: ${String(error)}`).toBe(true);
+        expect((error as Error).message.length).toBeLessThan(5000);
+        outcomes.refused++;
       }
     }
-    expect(calls).toBeGreaterThan(rounds / 100);
-    expect(refusals).toBeGreaterThan(rounds / 4);
+    expect(outcomes.refused).toBeGreaterThan(rounds / 2);
+  });
+
+  it("gives values that fit their flags", async () => {
+    const { program, calls } = recordingProgram();
+    const { terminal } = captureTerminal();
+    const argv = [
+      "train",
+      "--model_name_or_path",
+      "m",
+      "--training_data_path",
+      "d",
+      "--output_dir=o",
+      "--learning_rate",
+      "1e-4",
+    ];
+    await dispatch(
+      program,
+      [...argv, "--lr_scheduler_kwargs", '{"num_cycles": 2}', "--use_rslora", "no", "--peft_method", "lora"],
+      terminal,
+    );
+    const [call] = calls;
+    expect(call && readTrainArguments(call, terminal)).toMatchObject({
+      outputDir: "o",
+      trainingDataPath: "d",
+      model: { modelNameOrPath: "m" },
+      peft: { useRslora: false, peftMethod: "lora" },
+      training: { learningRate: 1e-4, lrSchedulerKwargs: { num_cycles: 2 } },
+    });
   });
 });
