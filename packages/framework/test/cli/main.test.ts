@@ -208,7 +208,9 @@ describe("any list of words", () => {
     let state = 20;
     const draw = <T>(list: readonly T[]): T => {
       state = (Math.imul(state, 1103515245) + 12345) >>> 0;
-      return list[Math.floor((state / 2 ** 32) * list.length)]!;
+      const drawn = list[Math.floor((state / 2 ** 32) * list.length)];
+      if (drawn === undefined) throw new Error("nothing to draw from");
+      return drawn;
     };
     const words = (): string[] => {
       const flag = `--${draw([...names, ...further])}`;
