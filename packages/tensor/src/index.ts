@@ -113,6 +113,12 @@ export {
 
 // ---- Reductions ----------------------------------------------------------------------------------------------------------------
 export { amax, amin, argmax, cumsum, type Dims, logsumexp, mean, sum, sumTo } from "./ops/reduce.ts";
+export { globalNorm, norm2 } from "./ops/norm.ts";
+export { logSoftmax, softmax } from "./ops/softmax.ts";
+export { crossEntropy, type CrossEntropyOptions } from "./ops/cross-entropy.ts";
+
+// ---- Indexing ------------------------------------------------------------------------------------------------------------------
+export { embedding, gather, indexAdd, indexSelect, type Ordered, scatterAdd, sort, topk } from "./ops/indexing.ts";
 
 // ---- Modules -------------------------------------------------------------------------------------------------------------------
 export { Dropout } from "./nn/dropout.ts";
@@ -121,8 +127,7 @@ export { layerNorm, LayerNorm } from "./nn/layer-norm.ts";
 export { Linear, type LinearOptions } from "./nn/linear.ts";
 export { Module, type ModuleList } from "./nn/module.ts";
 export { Parameter } from "./nn/parameter.ts";
-export { logSoftmax, softmax } from "./ops/softmax.ts";
-export { crossEntropy, type CrossEntropyOptions } from "./ops/cross-entropy.ts";
 
-// ---- Indexing ------------------------------------------------------------------------------------------------------------------
-export { embedding, gather, indexAdd, indexSelect, type Ordered, scatterAdd, sort, topk } from "./ops/indexing.ts";
+// ---- Optimisers ----------------------------------------------------------------------------------------------------------------
+export { AdamW, type AdamWOptions, type AdamWState, type ParameterGroup } from "./optim/adamw.ts";
+export { clipGradNorm, unscaleGradients } from "./optim/clip-grad-norm.ts";

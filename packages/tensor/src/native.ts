@@ -123,6 +123,21 @@ export interface NativeEngine {
     gradient: Handle,
     scale: number,
   ): Handle;
+  // optimizer.cc
+  globalNorm(tensors: readonly Handle[]): number;
+  scaleInPlace(tensors: readonly Handle[], factor: number): boolean;
+  adamw(
+    parameters: readonly Handle[],
+    gradients: readonly Handle[],
+    expAvgs: readonly Handle[],
+    expAvgSqs: readonly Handle[],
+    learningRates: readonly number[],
+    weightDecays: readonly number[],
+    steps: readonly number[],
+    beta1: number,
+    beta2: number,
+    eps: number,
+  ): void;
   // random.cc
   uniformInto(target: Handle, low: number, high: number, seed: bigint, offset: bigint): void;
   normalInto(target: Handle, mean: number, deviation: number, seed: bigint, offset: bigint): void;

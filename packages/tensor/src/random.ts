@@ -25,7 +25,8 @@ export class Generator {
   }
   /** Starts the sequence of `seed` from its beginning. */
   manualSeed(seed: number | bigint): this {
-    if (typeof seed === "number" && !Number.isSafeInteger(seed)) throw new TensorError(`seed: expected an integer, found ${seed}`);
+    if (typeof seed === "number" && !Number.isSafeInteger(seed))
+      throw new TensorError(`seed: expected an integer, found ${seed}`);
     this.setState({ seed: BigInt(seed), offset: 0n });
     return this;
   }
@@ -64,20 +65,34 @@ export interface RandomOptions extends TensorOptions {
 }
 
 /** Fills `target` (floating) with uniform numbers from [low, high), in place and unrecorded. Returns `target`. */
-export function uniform_<T extends Tensor>(target: T, low: number = 0, high: number = 1, generator: Generator = defaultGenerator): T {
+export function uniform_<T extends Tensor>(
+  target: T,
+  low: number = 0,
+  high: number = 1,
+  generator: Generator = defaultGenerator,
+): T {
   const { seed, offset } = generator.advance(target.numel);
   native.uniformInto(target.handle, low, high, seed, offset);
   return target;
 }
 
 /** Fills `target` (floating) with normal numbers, in place and unrecorded. Returns `target`. */
-export function normal_<T extends Tensor>(target: T, mean: number = 0, std: number = 1, generator: Generator = defaultGenerator): T {
+export function normal_<T extends Tensor>(
+  target: T,
+  mean: number = 0,
+  std: number = 1,
+  generator: Generator = defaultGenerator,
+): T {
   const { seed, offset } = generator.advance(target.numel);
   native.normalInto(target.handle, mean, std, seed, offset);
   return target;
 }
 
-function drawn(shape: readonly number[], options: RandomOptions, draw: (target: Tensor, generator: Generator) => Tensor): Tensor {
+function drawn(
+  shape: readonly number[],
+  options: RandomOptions,
+  draw: (target: Tensor, generator: Generator) => Tensor,
+): Tensor {
   const { generator = defaultGenerator, requiresGrad = false, ...rest } = options;
   const result = draw(empty(shape, rest), generator);
   result.requiresGrad = requiresGrad;

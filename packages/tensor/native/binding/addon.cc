@@ -12,6 +12,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   fms_accel::register_elementwise(env, exports);
   fms_accel::register_reduce(env, exports);
   fms_accel::register_losses(env, exports);
+  fms_accel::register_optimizer(env, exports);
   fms_accel::register_random(env, exports);
   fms_accel::register_indexing(env, exports);
   return exports;

@@ -37,6 +37,11 @@ void uniform(const Loop&, const Operand& out, float low, float high, Randomness 
 void normal(const Loop&, const Operand& out, float mean, float deviation, Randomness random);
 void dropout(const Loop&, const Operand& out, const Operand& x, uint32_t threshold, float scale, Randomness random);
 
+// optimizer.cc
+double sum_of_squares(const FlatTensor* tensors, int64_t count);
+bool scale(const FlatTensor* tensors, int64_t count, float factor);
+void adamw(const AdamWTensor* tensors, int64_t count, double beta1, double beta2, float eps);
+
 // reduce.cc
 void reduce(ReduceOp op, const Reduction&);
 void argmax(const Reduction&);

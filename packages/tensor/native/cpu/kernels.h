@@ -129,6 +129,23 @@ struct Randomness {
   uint64_t offset = 0;  // in blocks of four words
 };
 
+// The elements of a contiguous tensor.
+struct FlatTensor {
+  void* data = nullptr;
+  DType dtype = DType::kFloat32;
+  int64_t numel = 0;
+};
+
+// A parameter, its gradient and AdamW state of as many elements, and the numbers of this step.
+struct AdamWTensor {
+  FlatTensor parameter, gradient;
+  float* exp_avg = nullptr;
+  float* exp_avg_sq = nullptr;
+  float decay = 1;       // 1 - learning rate * weight decay
+  float step_size = 0;   // learning rate / (1 - beta1^step)
+  float correction = 1;  // sqrt(1 - beta2^step)
+};
+
 enum class ReduceOp : int32_t { kSum, kMean, kMaximum, kMinimum };
 
 struct Kernels {
@@ -162,6 +179,10 @@ struct Kernels {
   void (*normal)(const Loop&, const Operand& out, float mean, float deviation, Randomness random);
   // out = x * scale where the random word is at least `threshold`, else 0.
   void (*dropout)(const Loop&, const Operand& out, const Operand& x, uint32_t threshold, float scale, Randomness random);
+  double (*sum_of_squares)(const FlatTensor* tensors, int64_t count);
+  // Every element times `factor`, in place; whether all were finite before.
+  bool (*scale)(const FlatTensor* tensors, int64_t count, float factor);
+  void (*adamw)(const AdamWTensor* tensors, int64_t count, double beta1, double beta2, float eps);
   void (*cross_entropy)(const CrossEntropy&);
   // out [rows, classes] in the logits' dtype = (softmax - one hot) * scales[row * scale_stride].
   void (*cross_entropy_gradient)(const CrossEntropy&, void* out, const float* scales, int64_t scale_stride);

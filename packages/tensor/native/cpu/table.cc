@@ -24,6 +24,9 @@ const Kernels kKernels = {
     .uniform = uniform,
     .normal = normal,
     .dropout = dropout,
+    .sum_of_squares = sum_of_squares,
+    .scale = scale,
+    .adamw = adamw,
     .cross_entropy = cross_entropy,
     .cross_entropy_gradient = cross_entropy_gradient,
 };

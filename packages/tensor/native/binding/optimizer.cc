@@ -1,0 +1,21 @@
+#include "ops/optimizer.h"
+
+#include "binding/arguments.h"
+
+namespace fms_accel {
+
+void register_optimizer(Napi::Env env, Napi::Object exports) {
+  define(env, exports, "globalNorm", [](const Arguments& a) -> Napi::Value {
+    return Napi::Number::New(a.napi(), ops::global_norm(a.tensors(0)));
+  });
+  define(env, exports, "scaleInPlace", [](const Arguments& a) -> Napi::Value {
+    return Napi::Boolean::New(a.napi(), ops::scale(a.tensors(0), a.number(1)));
+  });
+  define(env, exports, "adamw", [](const Arguments& a) {
+    ops::adamw(a.tensors(0), a.tensors(1), a.tensors(2), a.tensors(3),
+               {a.numbers(4), a.numbers(5), a.numbers(6), a.number(7), a.number(8), a.number(9)});
+    return a.napi().Undefined();
+  });
+}
+
+}  // namespace fms_accel

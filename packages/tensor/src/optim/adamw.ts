@@ -1,0 +1,170 @@
+import { zeros } from "../create.ts";
+import { TensorError } from "../errors.ts";
+import { native } from "../native.ts";
+import type { Parameter } from "../nn/parameter.ts";
+import { keep } from "../scope.ts";
+import type { Tensor } from "../tensor.ts";
+
+/** Parameters that share their settings; both numbers may be changed between steps. */
+export interface ParameterGroup {
+  readonly params: readonly Parameter[];
+  /** Default 0.01. */
+  weightDecay?: number;
+  /** Default: the optimiser's `lr`. */
+  lr?: number;
+}
+
+export interface AdamWOptions {
+  /** Default 1e-3. */
+  lr?: number;
+  /** Default [0.9, 0.999]. */
+  betas?: readonly [number, number];
+  /** Default 1e-8. */
+  eps?: number;
+}
+
+/** What AdamW remembers of one parameter: the steps taken, and float32 moving averages of its shape. */
+export interface AdamWState {
+  step: number;
+  exp_avg: Tensor;
+  exp_avg_sq: Tensor;
+}
+
+/**
+ * Adam with decoupled weight decay (Loshchilov and Hutter, 2019, arXiv:1711.05101), in torch.optim.AdamW's order of operations:
+ *
+ *     p ← p (1 − lr · weightDecay)
+ *     m ← β₁ m + (1 − β₁) g,  v ← β₂ v + (1 − β₂) g²
+ *     p ← p − lr / (1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + eps)
+ *
+ * Computed in float32 whatever the parameters' dtype. A parameter without a gradient is left alone and its t does not grow.
+ */
+export class AdamW implements Disposable {
+  readonly groups: readonly ParameterGroup[];
+  /** The learning rate of groups that have none of their own; set it before a step. */
+  lr: number;
+  readonly betas: readonly [number, number];
+  readonly eps: number;
+  /** Of all groups, in order: a parameter's place here is its index in the state dict. */
+  readonly params: readonly Parameter[];
+  readonly #state = new Map<Parameter, AdamWState>();
+
+  /** Throws TensorError for numbers out of range and for a parameter that stands twice. */
+  constructor(groups: readonly ParameterGroup[], { lr = 1e-3, betas = [0.9, 0.999], eps = 1e-8 }: AdamWOptions = {}) {
+    if (!betas.every((beta) => beta >= 0 && beta < 1))
+      throw new TensorError(`AdamW: betas ${betas.join(", ")} are not in [0, 1)`);
+    if (!(eps >= 0)) throw new TensorError(`AdamW: eps ${eps} is negative`);
+    this.groups = groups;
+    this.lr = lr;
+    this.betas = betas;
+    this.eps = eps;
+    this.params = groups.flatMap((group) => group.params);
+    if (new Set(this.params).size !== this.params.length)
+      throw new TensorError("AdamW: a parameter stands twice in the groups");
+  }
+
+  /** Moves every parameter that has a gradient. One native call. */
+  step(): void {
+    const parameters: number[] = [];
+    const gradients: number[] = [];
+    const expAvgs: number[] = [];
+    const expAvgSqs: number[] = [];
+    const learningRates: number[] = [];
+    const weightDecays: number[] = [];
+    const states: AdamWState[] = [];
+    for (const { params, lr = this.lr, weightDecay = 0.01 } of this.groups) {
+      for (const parameter of params) {
+        if (parameter.grad === undefined) continue;
+        const state = this.#stateOf(parameter);
+        parameters.push(parameter.handle);
+        gradients.push(parameter.grad.handle);
+        expAvgs.push(state.exp_avg.handle);
+        expAvgSqs.push(state.exp_avg_sq.handle);
+        learningRates.push(lr);
+        weightDecays.push(weightDecay);
+        states.push(state);
+      }
+    }
+    const steps = states.map(({ step }) => step + 1);
+    const [beta1, beta2] = this.betas;
+    native.adamw(parameters, gradients, expAvgs, expAvgSqs, learningRates, weightDecays, steps, beta1, beta2, this.eps);
+    for (const state of states) state.step++;
+  }
+
+  /** Drops the gradients and their memory. */
+  zeroGrad(): void {
+    for (const parameter of this.params) {
+      parameter.grad?.dispose();
+      parameter.grad = undefined;
+    }
+  }
+
+  /** By parameter index; a parameter that was never moved has none. The tensors are the optimiser's own: they change with every step. */
+  stateDict(): Map<number, AdamWState> {
+    const entries = this.params.flatMap((parameter, index): [number, AdamWState][] => {
+      const state = this.#state.get(parameter);
+      return state === undefined ? [] : [[index, { ...state }]];
+    });
+    return new Map(entries);
+  }
+
+  /** Copies a state; parameters that it lacks start anew. Throws TensorError for an index or a shape that does not fit. */
+  loadStateDict(state: ReadonlyMap<number, AdamWState>): void {
+    for (const [index, loaded] of state) {
+      const parameter = this.params[index];
+      if (parameter === undefined) {
+        throw new TensorError(`AdamW: state for parameter ${index}, but there are ${this.params.length} parameters`);
+      }
+      for (const name of ["exp_avg", "exp_avg_sq"] as const) {
+        if (loaded[name].shape.join() !== parameter.shape.join()) {
+          throw new TensorError(
+            `AdamW: ${name} of parameter ${index} has shape [${loaded[name].shape.join(", ")}], expected [${parameter.shape.join(", ")}]`,
+          );
+        }
+      }
+      if (!(Number.isInteger(loaded.step) && loaded.step >= 0)) {
+        throw new TensorError(`AdamW: step ${loaded.step} of parameter ${index} is no count`);
+      }
+    }
+    this.params.forEach((parameter, index) => {
+      const loaded = state.get(index);
+      if (loaded === undefined) {
+        this.#forget(parameter);
+        return;
+      }
+      const own = this.#stateOf(parameter);
+      own.step = loaded.step;
+      own.exp_avg.copyFrom(loaded.exp_avg);
+      own.exp_avg_sq.copyFrom(loaded.exp_avg_sq);
+    });
+  }
+
+  /** Frees the state. */
+  dispose(): void {
+    for (const parameter of this.params) this.#forget(parameter);
+  }
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #stateOf(parameter: Parameter): AdamWState {
+    let state = this.#state.get(parameter);
+    if (state === undefined) {
+      const options = { device: parameter.device };
+      state = {
+        step: 0,
+        exp_avg: keep(zeros(parameter.shape, options)),
+        exp_avg_sq: keep(zeros(parameter.shape, options)),
+      };
+      this.#state.set(parameter, state);
+    }
+    return state;
+  }
+
+  #forget(parameter: Parameter): void {
+    const state = this.#state.get(parameter);
+    this.#state.delete(parameter);
+    state?.exp_avg.dispose();
+    state?.exp_avg_sq.dispose();
+  }
+}
