@@ -121,6 +121,7 @@ export type {
   ArgumentDefinition,
   ArgumentInput,
   ArgumentType,
+  ArgumentValues,
   InertArgumentDefinition,
 } from "./arguments/definition.ts";
 export { argumentTables } from "./arguments/groups.ts";
@@ -132,6 +133,7 @@ export type {
   TrainingArguments,
   TrainingArgumentsInput,
 } from "./arguments/groups.ts";
+export { parseArgumentValue } from "./arguments/parse-value.ts";
 export { inertArgumentTable } from "./arguments/inert-table.ts";
 export {
   argumentNames,

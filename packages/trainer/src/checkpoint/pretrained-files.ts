@@ -1,5 +1,6 @@
-import { CausalLM, Checkpoint, modelTensors, savePretrained } from "@fms-accel/models";
-import { noGrad } from "@fms-accel/tensor";
+import { join } from "node:path";
+import { CausalLM, Checkpoint, modelTensors, PeftModel, SafetensorsFile, savePretrained } from "@fms-accel/models";
+import { noGrad, type Tensor } from "@fms-accel/tensor";
 import { TrainingCheckpointError } from "../errors.ts";
 import type { TrainableModel } from "../slots.ts";
 import type { ModelFiles } from "./model-files.ts";
@@ -7,20 +8,43 @@ import type { ModelFiles } from "./model-files.ts";
 /** Hugging Face's layout: an adapter's files for a PEFT model, config.json and safetensors for any other. */
 export const pretrainedFiles: ModelFiles<TrainableModel> = {
   save(model, directory) {
-    savePretrained(requireCausalLM(model), directory);
+    if (model instanceof PeftModel) model.savePretrained(directory);
+    else savePretrained(requireCausalLM(model), directory);
   },
 
   restore(model, directory) {
+    if (model instanceof PeftModel) {
+      for (const adapter of model.peftConfig.keys()) restoreAdapter(model, adapter, directory);
+      return;
+    }
     const own = modelTensors(requireCausalLM(model));
     using checkpoint = Checkpoint.open(directory);
-    noGrad(() => {
-      for (const [name, tensor] of own) {
-        using stored = checkpoint.tensor(name);
-        tensor.copyFrom(stored);
-      }
-    });
+    copyTensors(own, (name) => checkpoint.tensor(name));
   },
 };
+
+/** The adapter named default lies in the folder itself, others in a folder of their name. */
+function restoreAdapter(model: PeftModel, adapter: string, directory: string): void {
+  const folder = adapter === "default" ? directory : join(directory, adapter);
+  using file = SafetensorsFile.open(join(folder, "adapter_model.safetensors"));
+  copyTensors(model.adapterStateDict(adapter), (name) => file.tensor(name));
+}
+
+/** @throws TrainingCheckpointError where a copy would not be to the bit */
+function copyTensors(own: ReadonlyMap<string, Tensor>, read: (name: string) => Tensor): void {
+  noGrad(() => {
+    for (const [name, tensor] of own) {
+      using stored = read(name);
+      if (stored.dtype !== tensor.dtype || stored.shape.join() !== tensor.shape.join()) {
+        throw new TrainingCheckpointError(
+          `${name}: expected ${tensor.dtype} [${tensor.shape.join(", ")}] as in the model, found ${stored.dtype} [${stored.shape.join(", ")}]. ` +
+            "Load the model as it was when the checkpoint was written.",
+        );
+      }
+      tensor.copyFrom(stored);
+    }
+  });
+}
 
 function requireCausalLM(model: TrainableModel): CausalLM {
   if (model instanceof CausalLM) return model;

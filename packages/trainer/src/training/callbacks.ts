@@ -18,6 +18,7 @@ type Handler<Event> = (event: Event) => void | Promise<void>;
  * `onLog`, `onEvaluate`, `onSave` where due.
  */
 export interface TrainerCallback<Model = unknown> {
+  /** The data is ready: once, before the first training or evaluation, or at the end of `prepare()`. */
   onInitEnd?: Handler<TrainerEvent<Model>>;
   /** `resumedFrom` is the checkpoint that the run goes on from. */
   onTrainBegin?: Handler<TrainerEvent<Model> & { readonly resumedFrom: string | undefined }>;

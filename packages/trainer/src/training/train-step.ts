@@ -1,4 +1,13 @@
-import { autocast, clipGradNorm, mul, scope, type Device, type DType, type Parameter } from "@fms-accel/tensor";
+import {
+  autocast,
+  clipGradNorm,
+  mul,
+  scope,
+  unscaleGradients,
+  type Device,
+  type DType,
+  type Parameter,
+} from "@fms-accel/tensor";
 import { sumOverRanks, type Communicator } from "../communicator.ts";
 import type { LossScaler } from "../optimizer/loss-scaler.ts";
 import type { Batch, LossFunction } from "../slots.ts";
@@ -88,16 +97,15 @@ export async function accumulateGradient<Model>(
 /**
  * Sums the gradient over ranks, takes the loss scale out of it and clips it.
  *
- * @returns its norm before clipping; NaN or infinite when the gradient is not finite, which is then left as it is
+ * @returns its norm before clipping; NaN or infinite when the gradient is not finite and must not be used
  */
 export async function finishGradient(
   parts: Pick<StepParts<unknown>, "params" | "scaler" | "communicator" | "maxGradNorm">,
 ): Promise<number> {
   const { params, scaler, communicator, maxGradNorm } = parts;
-  for (const { grad } of params) {
-    if (grad === undefined) continue;
-    if (communicator.size > 1) await communicator.allReduce(grad, "sum");
-    if (scaler !== undefined) scope(() => grad.copyFrom(mul(grad, 1 / scaler.scale)));
+  if (communicator.size > 1) {
+    for (const { grad } of params) if (grad !== undefined) await communicator.allReduce(grad, "sum");
   }
-  return clipGradNorm([...params], maxGradNorm === 0 ? Number.POSITIVE_INFINITY : maxGradNorm);
+  if (scaler !== undefined && !unscaleGradients(params, scaler.scale)) return Number.NaN;
+  return clipGradNorm(params, maxGradNorm === 0 ? Number.POSITIVE_INFINITY : maxGradNorm);
 }

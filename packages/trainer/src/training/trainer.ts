@@ -59,6 +59,7 @@ export class Trainer<Model extends TrainableModel = TrainableModel> {
     eval: undefined,
   };
   #stopRequested = false;
+  #isReady = false;
 
   /** @throws ArgumentError */
   constructor(options: TrainerOptions<Model>) {
@@ -97,6 +98,8 @@ export class Trainer<Model extends TrainableModel = TrainableModel> {
   async prepare(): Promise<void> {
     this.#loaders.train ??= await this.#load(this.#options.trainLoader);
     this.#loaders.eval ??= await this.#load(this.#options.evalLoader);
+    if (!this.#isReady) await this.#callbacks.emit("onInitEnd", this.#event());
+    this.#isReady = true;
   }
 
   async #load(source: LoaderSource | undefined): Promise<DataLoader | undefined> {
@@ -283,7 +286,7 @@ export class Trainer<Model extends TrainableModel = TrainableModel> {
    * @throws TrainingError when there is no evaluation set, or no trainable token in it
    */
   async evaluate(): Promise<LogEntry> {
-    this.#loaders.eval ??= await this.#load(this.#options.evalLoader);
+    await this.prepare();
     const evalLoader = this.#loaders.eval;
     if (evalLoader === undefined) throw new TrainingError("evaluate: the trainer has no evaluation set.");
     const batchCount = evalLoader.batchCount(0);

@@ -90,9 +90,9 @@ describe("checkpoints of a folder", () => {
   });
 });
 
-describe("rotation", () => {
-  const names = (): string[] => readdirSync(folder).sort();
+const names = (): string[] => readdirSync(folder).sort();
 
+describe("rotation", () => {
   it("removes the oldest", () => {
     for (const [index, step] of [10, 20, 30, 40].entries()) make(step, index + 1);
     expect(rotateCheckpoints(folder, 2, null)).toEqual(["checkpoint-10", "checkpoint-20"]);

@@ -25,17 +25,15 @@ function event(logHistory: LogEntry[]): TrainerEvent {
   };
 }
 
+const path = (): string => join(folder, "deep", "training_logs.jsonl");
+const lines = (): unknown[] =>
+  readFileSync(path(), "utf8")
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as unknown);
+const clock = (minute: number) => (): Date => new Date(Date.UTC(2024, 0, 1, 0, minute));
+
 describe("training_logs.jsonl", () => {
-  const path = (): string => join(folder, "deep", "training_logs.jsonl");
-  const lines = (): unknown[] =>
-    readFileSync(path(), "utf8")
-      .trimEnd()
-      .split("\n")
-      .map((line) => JSON.parse(line) as unknown);
-  const clock =
-    (minute: number): (() => Date) =>
-    () =>
-      new Date(Date.UTC(2024, 0, 1, 0, minute));
   const first: LogEntry = { loss: 2.5, learning_rate: 0.1, epoch: 0.123456, step: 1 };
   const second: LogEntry = { eval_loss: 2.25, epoch: 0.2, step: 2 };
   const third: LogEntry = { loss: 2, epoch: 0.3, step: 3 };
