@@ -92,7 +92,15 @@ export {
 // ---- Linear algebra ------------------------------------------------------------------------------------------------------------
 export { autocast, autocastDtype } from "./autocast.ts";
 export { type AttentionOptions, scaledDotProductAttention } from "./ops/attention.ts";
-export { addmm, type AddmmOptions, linear, matmul, type MatmulTransposes } from "./ops/matmul.ts";
+export {
+  addmm,
+  type AddmmOptions,
+  linear,
+  matmul,
+  type MatmulTransposes,
+  prepackWeight,
+  releasePackedWeight,
+} from "./ops/matmul.ts";
 
 // ---- Shape ---------------------------------------------------------------------------------------------------------------------
 export {

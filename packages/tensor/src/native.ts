@@ -56,7 +56,16 @@ export interface NativeEngine {
   cast(x: Handle, dtype: number): Handle;
   cat(tensors: readonly Handle[], dim: number): Handle;
   // matmul.cc
-  matmul(a: Handle, b: Handle, dtype: number, inBFloat16: boolean, alpha: number, bias: Handle | undefined): Handle;
+  matmul(
+    a: Handle,
+    b: Handle,
+    dtype: number,
+    inBFloat16: boolean,
+    alpha: number,
+    bias: Handle | undefined,
+    prepackedB: Handle | undefined,
+  ): Handle;
+  prepack(b: Handle, inBFloat16: boolean): Handle;
   matmulInto(
     target: Handle,
     a: Handle,

@@ -8,6 +8,8 @@ import {
   linear,
   matmul,
   mul,
+  prepackWeight,
+  releasePackedWeight,
   setNumThreads,
   slice,
   sum,
@@ -141,6 +143,20 @@ test("a frozen weight costs no gradient, and linear then does not keep x", () =>
   sum(linear(x, weight)).backward();
   expect(weight.grad).toBeUndefined();
   expect(x.grad).toBeDefined();
+});
+
+test.each(["float32", "bfloat16"] as const)("a prepacked frozen %s weight gives the same bits, forward and backward", (dtype) => {
+  const run = (packs: boolean): string[] => {
+    const x = randomTensor([37, 70], { seed: 1, dtype, requiresGrad: true });
+    const weight = randomTensor([45, 70], { seed: 2, dtype });
+    if (packs) prepackWeight(weight, dtype, { backward: true });
+    const y = linear(x, weight);
+    y.backward(randomTensor([37, 45], { seed: 3, dtype }));
+    if (packs) releasePackedWeight(weight);
+    return [y, x.grad as Tensor].map((t) => Buffer.from(t.toBytes()).toString("base64"));
+  };
+  expect(run(true)).toEqual(run(false));
+  expect(() => prepackWeight(randomTensor([2, 2], { requiresGrad: true }), dtype)).toThrow("only frozen weights");
 });
 
 test("autocast: float32 operands are multiplied as bfloat16, gradients stay float32", () => {

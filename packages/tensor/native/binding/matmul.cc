@@ -5,13 +5,14 @@
 namespace fms_accel {
 namespace {
 
-// (…, dtype, compute in bfloat16, alpha, bias) from argument `first` on.
+// (…, dtype, compute in bfloat16, alpha, bias, prepacked b) from argument `first` on.
 ops::MatmulOptions options_of(const Arguments& a, size_t first) {
   ops::MatmulOptions options;
   options.dtype = a.dtype(first);
   options.compute = a.boolean(first + 1) ? Compute::kBFloat16 : Compute::kFloat32;
   options.alpha = static_cast<float>(a.number(first + 2));
   options.bias = a.optional_tensor(first + 3);
+  options.prepacked_b = a.optional_tensor(first + 4);
   return options;
 }
 
@@ -20,6 +21,9 @@ ops::MatmulOptions options_of(const Arguments& a, size_t first) {
 void register_matmul(Napi::Env env, Napi::Object exports) {
   define_tensor(env, exports, "matmul",
                 [](const Arguments& a) { return ops::matmul(a.tensor(0), a.tensor(1), options_of(a, 2)); });
+  define_tensor(env, exports, "prepack", [](const Arguments& a) {
+    return ops::prepack(a.tensor(0), a.boolean(1) ? Compute::kBFloat16 : Compute::kFloat32);
+  });
   define(env, exports, "matmulInto", [](const Arguments& a) {
     ops::matmul_into(a.tensor(0), a.tensor(1), a.tensor(2), static_cast<float>(a.number(3)), options_of(a, 4));
     return a.napi().Undefined();

@@ -84,6 +84,14 @@ void matmul_into(const Tensor& target, const Tensor& a, const Tensor& b, float b
     arguments.bias = options.bias->raw();
     arguments.bias_dtype = options.bias->dtype;
   }
+  if (options.prepacked_b != nullptr) {
+    const Tensor& packed = *options.prepacked_b;
+    const GemmKernels& gemm = *kernels_of(a).gemm;
+    check(b.ndim == 2 && packed.dtype == DType::kUint8 && packed.is_contiguous() &&
+              packed.numel() == static_cast<int64_t>(gemm.prepacked_bytes(options.compute, arguments.n, arguments.k)),
+          "matmul: the prepacked matrix was not made for ", shape_of(b));
+    arguments.prepacked_b = packed.raw();
+  }
   Batch batch = batch_of(target, a, b);
   const GemmKernels& gemm = *kernels_of(a).gemm;
   int last = batch.ndim - 1;
@@ -127,6 +135,17 @@ Tensor matmul(const Tensor& a, const Tensor& b, const MatmulOptions& options) {
   const Tensor result = empty(shape, options.dtype, a.device());
   matmul_into(result, a, b, 0, options);
   return result;
+}
+
+Tensor prepack(const Tensor& b, Compute compute) {
+  check(b.ndim == 2 && is_floating(b.dtype), "prepack: expected a floating matrix, found ", name_of(b.dtype), " ", shape_of(b));
+  const GemmKernels& gemm = *kernels_of(b).gemm;
+  const int64_t k = b.shape[0], n = b.shape[1];
+  const Tensor packed = empty({static_cast<int64_t>(gemm.prepacked_bytes(compute, n, k))}, DType::kUint8, b.device());
+  GemmSource source;
+  source.dense = {b.raw(), b.dtype, b.strides[1], b.strides[0]};
+  gemm.prepack(compute, n, k, source, packed.raw());
+  return packed;
 }
 
 }  // namespace fms_accel::ops

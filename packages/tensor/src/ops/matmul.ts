@@ -7,6 +7,7 @@ import { recordOperation } from "../autograd/tape.ts";
 import { type DType, dtypeCode, isFloating } from "../dtype.ts";
 import { TensorError } from "../errors.ts";
 import { native } from "../native.ts";
+import { keep } from "../scope.ts";
 import { Tensor } from "../tensor.ts";
 import { UNARY } from "./operation-codes.ts";
 import { sumTo } from "./reduce.ts";
@@ -21,8 +22,16 @@ function productDtype(a: Tensor, b: Tensor): DType {
 }
 
 // a · b in `dtype`, not recorded. Products with a bfloat16 result or two bfloat16 operands are computed in bfloat16.
-function product(a: Tensor, b: Tensor, dtype: DType, inBFloat16: boolean, alpha = 1, bias?: Tensor): Tensor {
-  return new Tensor(native.matmul(a.handle, b.handle, dtypeCode(dtype), inBFloat16, alpha, bias?.handle));
+function product(
+  a: Tensor,
+  b: Tensor,
+  dtype: DType,
+  inBFloat16: boolean,
+  { alpha = 1, bias, packed }: { alpha?: number; bias?: Tensor | undefined; packed?: Tensor | undefined } = {},
+): Tensor {
+  return new Tensor(
+    native.matmul(a.handle, b.handle, dtypeCode(dtype), inBFloat16, alpha, bias?.handle, packed?.handle),
+  );
 }
 
 function swapLast(x: Tensor): Tensor {
@@ -56,6 +65,44 @@ export function matmul(a: Tensor, b: Tensor, { transposeA = false, transposeB = 
   ]);
 }
 
+/** A frozen weight [out, in] in the order in which `linear` reads it: for the forward pass, and for the gradient of x. */
+interface PackedWeight {
+  inBFloat16: boolean;
+  forward: Tensor;
+  backward: Tensor | undefined;
+}
+const packedWeights = new WeakMap<Tensor, PackedWeight>();
+
+function packedWeight(weight: Tensor, inBFloat16: boolean): PackedWeight | undefined {
+  const packed = packedWeights.get(weight);
+  return packed !== undefined && packed.inBFloat16 === inBFloat16 && !weight.requiresGrad ? packed : undefined;
+}
+
+/**
+ * Packs a frozen weight [out, in] once, so that `linear` does not pack it in every call: the same bits, a little faster, for
+ * as much memory again as the weight takes in the dtype of the products (twice that with `backward`, which also serves the gradient of x).
+ * The weight must not change afterwards. `dtype` is the one that products are computed in.
+ */
+export function prepackWeight(weight: Tensor, dtype: DType, { backward = false }: { backward?: boolean } = {}): void {
+  if (weight.requiresGrad) throw new TensorError("prepackWeight: the weight is trained; only frozen weights can be packed");
+  const inBFloat16 = dtype === "bfloat16";
+  const pack = (b: Tensor): Tensor => keep(new Tensor(native.prepack(b.handle, inBFloat16)));
+  releasePackedWeight(weight);
+  packedWeights.set(weight, {
+    inBFloat16,
+    forward: pack(permute(weight, [1, 0])),
+    backward: backward ? pack(weight) : undefined,
+  });
+}
+
+/** Frees what `prepackWeight` made. */
+export function releasePackedWeight(weight: Tensor): void {
+  const packed = packedWeights.get(weight);
+  packed?.forward.dispose();
+  packed?.backward?.dispose();
+  packedWeights.delete(weight);
+}
+
 // [..., n] → [rows, n]
 function asRows(x: Tensor): Tensor {
   return x.ndim === 2 ? x : reshape(x, [x.shape.slice(0, -1).reduce((rows, size) => rows * size, 1), x.shape.at(-1) as number]);
@@ -73,11 +120,16 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
   const dtype = autocastDtype() ?? x.dtype;
   const inBFloat16 = dtype === "bfloat16";
   const rows = asRows(x);
-  const flat = product(rows, permute(weight, [1, 0]), dtype, inBFloat16, 1, bias);
+  const packed = packedWeight(weight, inBFloat16);
+  const flat = product(rows, permute(weight, [1, 0]), dtype, inBFloat16, { bias, packed: packed?.forward });
   const inputs = bias === undefined ? [rows, weight] : [rows, weight, bias];
-  const saved = [...(weight.requiresGrad ? [rows] : []), ...(rows.requiresGrad ? [weight] : [])];
+  const forInput = packed?.backward;
+  const saved = [
+    ...(weight.requiresGrad ? [rows] : []),
+    ...(rows.requiresGrad ? [weight, ...(forInput === undefined ? [] : [forInput])] : []),
+  ];
   recordOperation("linear", flat, inputs, saved, (g, needs) => [
-    needs[0] ? product(g, weight, rows.dtype, inBFloat16) : undefined,
+    needs[0] ? product(g, weight, rows.dtype, inBFloat16, { packed: forInput }) : undefined,
     needs[1] ? product(swapLast(g), rows, weight.dtype, inBFloat16) : undefined,
     needs[2] && bias !== undefined ? sumTo(g, bias.shape) : undefined,
   ]);
@@ -111,7 +163,7 @@ export function addmm(
   native.matmulInto(result.handle, left.handle, right.handle, beta, dtypeCode(dtype), inBFloat16, alpha, undefined);
   return recordOperation("addmm", result, [input, left, right], [left, right], (g, needs) => [
     needs[0] ? (beta === 1 ? g : new Tensor(native.unary(UNARY.affine, beta, 0, g.handle))) : undefined,
-    needs[1] ? sumTo(product(g, swapLast(right), left.dtype, inBFloat16, alpha), left.shape) : undefined,
-    needs[2] ? sumTo(product(swapLast(left), g, right.dtype, inBFloat16, alpha), right.shape) : undefined,
+    needs[1] ? sumTo(product(g, swapLast(right), left.dtype, inBFloat16, { alpha }), left.shape) : undefined,
+    needs[2] ? sumTo(product(swapLast(left), g, right.dtype, inBFloat16, { alpha }), right.shape) : undefined,
   ]);
 }
