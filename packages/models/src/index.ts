@@ -56,14 +56,13 @@ export { PEFT_VERSION } from "./peft/lora-config-fields.ts";
 export { LoraLinear } from "./peft/lora-linear.ts";
 export { addLoraProduct } from "./peft/lora-product.ts";
 export { ModulesToSaveWrapper } from "./peft/modules-to-save.ts";
-export {
-  type AdapterOptions,
-  getPeftModel,
-  type LoadAdapterOptions,
-  type NewAdapterOptions,
-  PeftModel,
-  type SaveAdapterOptions,
-} from "./peft/peft-model.ts";
+export type {
+  AdapterOptions,
+  LoadAdapterOptions,
+  NewAdapterOptions,
+  SaveAdapterOptions,
+} from "./peft/adapter-options.ts";
+export { getPeftModel, PeftModel } from "./peft/peft-model.ts";
 
 // ---- Generation ----------------------------------------------------------------------------------------------------
 export { DynamicCache, type DynamicCacheOptions } from "./generation/dynamic-cache.ts";

@@ -36,21 +36,29 @@ export function writeAdapter(directory: string, config: LoraConfig, tensors: Rea
 /**
  * Fills an adapter's parameters from its directory, converting to their dtype.
  * @param parameters by their names in the file
+ * @param optional tensors that the file may hold besides, by their names
+ * @returns those of the optional tensors that the file holds; the caller disposes them
  * @throws AdapterError listing every tensor that is missing, unexpected, or of another shape
  * @throws SafetensorsError when the file is damaged
  */
-export function readAdapterWeights(directory: string, parameters: ReadonlyMap<string, Parameter>): void {
+export function readAdapterWeights(
+  directory: string,
+  parameters: ReadonlyMap<string, Parameter>,
+  optional: ReadonlyMap<string, Tensor>,
+): Map<string, Tensor> {
   const path = join(directory, ADAPTER_WEIGHTS_NAME);
   if (!existsSync(path)) {
     throw new AdapterError(describeMissingFile(directory));
   }
   using file = SafetensorsFile.open(path);
-  checkTensors(path, file, parameters);
-  noGrad(() => {
+  checkTensors(path, file, parameters, optional);
+  return noGrad(() => {
     for (const [name, parameter] of parameters) {
       using stored = file.tensor(name);
       parameter.copyFrom(stored);
     }
+    const found = [...optional.keys()].filter((name) => file.entries.has(name));
+    return new Map(found.map((name) => [name, file.tensor(name)]));
   });
 }
 
@@ -61,18 +69,25 @@ function describeMissingFile(directory: string): string {
     : `${directory}: expected ${ADAPTER_WEIGHTS_NAME}. Is the download, or the training that should write it, complete?`;
 }
 
-function checkTensors(path: string, file: SafetensorsFile, parameters: ReadonlyMap<string, Parameter>): void {
+function checkTensors(
+  path: string,
+  file: SafetensorsFile,
+  parameters: ReadonlyMap<string, Parameter>,
+  optional: ReadonlyMap<string, Tensor>,
+): void {
   const missing: string[] = [];
   const wrong: string[] = [];
-  for (const [name, { shape }] of parameters) {
+  for (const [name, { shape }] of [...parameters, ...optional]) {
     const found = file.entries.get(name);
     if (found === undefined) {
-      missing.push(name);
+      if (parameters.has(name)) {
+        missing.push(name);
+      }
     } else if (found.shape.join() !== shape.join()) {
       wrong.push(`${name} (expected [${shape.join(", ")}], found [${found.shape.join(", ")}])`);
     }
   }
-  const unexpected = [...file.entries.keys()].filter((name) => !parameters.has(name));
+  const unexpected = [...file.entries.keys()].filter((name) => !parameters.has(name) && !optional.has(name));
   const problems = [
     describe("of another shape", wrong),
     describe("missing", missing),

@@ -7,7 +7,7 @@ import { LoraLinear } from "./lora-linear.ts";
 import { ModulesToSaveWrapper } from "./modules-to-save.ts";
 
 /** What PEFT puts before the module paths of the model. */
-const PREFIX = "base_model.model.";
+export const PREFIX = "base_model.model.";
 
 /**
  * The parameters of an adapter by their names in adapter_model.safetensors: PEFT's layout, which leaves out the adapter's name and the

@@ -159,7 +159,7 @@ function isLinear(module: Module): boolean {
 }
 
 /** Output heads are the linear layers that are fields of the language model itself: lm_head, embed_out. */
-function isHead(path: string): boolean {
+export function isHead(path: string): boolean {
   return !path.includes(".");
 }
 

@@ -5,6 +5,7 @@ import { Generator, Module, type Parameter, type Tensor } from "@fms-accel/tenso
 import { didYouMean, listNames } from "../messages/did-you-mean.ts";
 import { CausalLM, type CausalLMInputs, type CausalLMOutput, type TiedWeight } from "../modeling/causal-lm.ts";
 import { readAdapterWeights, writeAdapter } from "./adapter-files.ts";
+import type { LoadAdapterOptions, NewAdapterOptions, SaveAdapterOptions } from "./adapter-options.ts";
 import { checkAdapterName, DEFAULT_ADAPTER } from "./adapter-modules.ts";
 import type { AdapterState } from "./adapter-state.ts";
 import { adapterParameters, biasOwners } from "./adapter-tensors.ts";
@@ -14,30 +15,7 @@ import { LoraConfig } from "./lora-config.ts";
 import { LoraLinear } from "./lora-linear.ts";
 import { ModulesToSaveWrapper } from "./modules-to-save.ts";
 import { ownedParameter } from "./owned-parameter.ts";
-
-export interface AdapterOptions {
-  /** Default "default". */
-  readonly adapterName?: string | undefined;
-  /** Keep A and B in float32 where the base has less precision. Default true, as in PEFT. */
-  readonly autocastAdapterDType?: boolean | undefined;
-  /** Is told what was ignored or may surprise. Default: process.emitWarning. */
-  readonly onWarning?: ((message: string) => void) | undefined;
-}
-
-export interface NewAdapterOptions extends AdapterOptions {
-  /** Where the initial values come from. Default: the tensor engine's generator. */
-  readonly generator?: Generator | undefined;
-}
-
-export interface LoadAdapterOptions extends AdapterOptions {
-  /** Whether the adapter's parameters require gradients. Default false. */
-  readonly isTrainable?: boolean | undefined;
-}
-
-export interface SaveAdapterOptions {
-  /** Names of the adapters to save. Default: all. */
-  readonly selectedAdapters?: readonly string[] | undefined;
-}
+import { replaceWeight, targetsVocabulary, vocabularyWeights } from "./vocabulary-weights.ts";
 
 /** The place between a PEFT model and its base model, so that parameters are named as in PEFT: `base_model.model.…`. */
 class AdaptedModel<M extends CausalLM> extends Module {
@@ -57,6 +35,8 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
   readonly base_model: AdaptedModel<M>;
   readonly #configs: Map<string, LoraConfig>;
   readonly #state: AdapterState;
+  /** Names of the embeddings and heads that were loaded with an adapter. */
+  readonly #vocabulary: Map<string, readonly string[]>;
 
   /** Use `getPeftModel` or `PeftModel.fromPretrained`. */
   private constructor(model: M) {
@@ -69,6 +49,7 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
     this.gradientCheckpointing = model.gradientCheckpointing;
     this.#configs = new Map();
     this.#state = { active: [], enabled: true };
+    this.#vocabulary = new Map();
     model.requiresGrad_(false);
     this.train(model.training);
   }
@@ -187,6 +168,7 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
       }
     }
     this.#configs.delete(name);
+    this.#vocabulary.delete(name);
     this.#state.active = this.#state.active.filter((active) => active !== name);
   }
 
@@ -256,7 +238,7 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
     for (const adapter of selectedAdapters ?? this.#configs.keys()) {
       const config = this.#config(adapter).with({ inferenceMode: true });
       const folder = adapter === DEFAULT_ADAPTER ? directory : join(directory, adapter);
-      writeAdapter(folder, config, this.adapterStateDict(adapter));
+      writeAdapter(folder, config, new Map([...this.adapterStateDict(adapter), ...this.#storedVocabulary(adapter)]));
     }
   }
 
@@ -280,11 +262,34 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
     const inferenceMode = options.isTrainable !== true;
     this.#configs.set(adapter, config.with({ targetModules, fanInFanOut, inferenceMode }));
     try {
-      readAdapterWeights(directory, adapterParameters(this.baseModel, adapter, config.bias));
+      this.#read(directory, adapter, options.onWarning ?? emitWarning);
     } catch (error) {
       this.deleteAdapter(adapter);
       throw error;
     }
+  }
+
+  #read(directory: string, adapter: string, warn: (message: string) => void): void {
+    const parameters = adapterParameters(this.baseModel, adapter, this.#config(adapter).bias);
+    const vocabulary = vocabularyWeights(this.baseModel);
+    const optional = new Map([...vocabulary].filter(([name]) => !parameters.has(name)));
+    const stored = readAdapterWeights(directory, parameters, optional);
+    this.#vocabulary.set(adapter, [...stored.keys()]);
+    const changed = [...stored].filter(([name, tensor]) => replaceWeight(this.baseModel, optional.get(name)!, tensor));
+    stored.forEach((tensor) => tensor.dispose());
+    if (changed.length > 0) {
+      const names = listNames(changed.map(([name]) => name));
+      warn(`adapter "${adapter}": brings weights of the base model itself, which replace the model's own: ${names}`);
+    }
+  }
+
+  /** The weights of embeddings and heads that PEFT stores with an adapter: those that came with it, and adapted ones. */
+  #storedVocabulary(adapter: string): [string, Parameter][] {
+    const targeted = targetsVocabulary(this.baseModel, this.#config(adapter).targetModules);
+    const loaded = this.#vocabulary.get(adapter) ?? [];
+    return [...vocabularyWeights(this.baseModel)].filter(
+      ([name]) => loaded.includes(name) || (targeted && name.endsWith(".base_layer.weight")),
+    );
   }
 
   #newName(name: string = DEFAULT_ADAPTER): string {

@@ -218,14 +218,14 @@ describe("a linear layer with adapters", () => {
       expect(relativeDifference(made.forward(x).toFloat32Array(), first)).toBeGreaterThan(1e-2);
       // the mean over many masks is the undropped value
       const mean = new Float64Array(ROWS * OUT);
-      const draws = 3000;
+      const draws = 800;
       for (let draw = 0; draw < draws; draw++) {
         made
           .forward(x)
           .toFloat32Array()
           .forEach((value, index) => (mean[index]! += value / draws));
       }
-      expect(relativeDifference(mean, evaluated)).toBeLessThan(0.05);
+      expect(relativeDifference(mean, evaluated)).toBeLessThan(0.1);
       state.enabled = false;
       expect(made.forward(x).toFloat32Array()).toEqual(made.base_layer.forward(x).toFloat32Array());
     }

@@ -10,7 +10,8 @@ import type { CausalLM } from "../../src/modeling/causal-lm.ts";
 import { AdapterConfigError, AdapterError } from "../../src/peft/errors.ts";
 import { LoraConfig, type LoraConfigOptions } from "../../src/peft/lora-config.ts";
 import { LoraLinear } from "../../src/peft/lora-linear.ts";
-import { getPeftModel, type NewAdapterOptions, PeftModel } from "../../src/peft/peft-model.ts";
+import { getPeftModel, PeftModel } from "../../src/peft/peft-model.ts";
+import type { NewAdapterOptions } from "../../src/peft/adapter-options.ts";
 import { writeSafetensors } from "../../src/safetensors/writer.ts";
 
 const scratch = temporaryDirectory();
@@ -363,5 +364,57 @@ describe("loading", () => {
     );
     const model = await load(directory);
     expect(model.peftConfig.get("default")!.initLoraWeights).toBe("orthogonal");
+  });
+
+  it("weights of an adapted head come along, and replace others", async () => {
+    const { model } = await adapted({ targetModules: ["lm_head", "q_proj"] });
+    disturb(model);
+    const directory = newDirectory();
+    model.savePretrained(directory);
+    const key = "base_model.model.lm_head.base_layer.weight";
+    expect([...tensorsOf(directory).keys()]).toContain(key);
+    expect([...model.adapterStateDict().keys()]).not.toContain(key);
+
+    const warnings: string[] = [];
+    const onWarning = (message: string): void => void warnings.push(message);
+    const same = await PeftModel.fromPretrained(await base(), directory, { onWarning });
+    expect(logits(same)).toEqual(logits(model));
+    expect(warnings).toEqual([]);
+
+    const tensors = tensorsOf(directory);
+    const changed = Float32Array.from(tensors.get(key)!.toFloat32Array(), (value) => value + 0.25);
+    tensors.set(key, tensor(changed, { shape: tensors.get(key)!.shape }));
+    writeSafetensors(join(directory, "adapter_model.safetensors"), tensors);
+    const other = await PeftModel.fromPretrained(await base(), directory, { onWarning });
+    expect(warnings).toEqual([expect.stringMatching(/replace the model's own: base_model\.model\.lm_head/)]);
+    expect(relativeDifference(logits(other), logits(model))).toBeGreaterThan(1e-2);
+    const again = newDirectory();
+    other.savePretrained(again);
+    const file = "adapter_model.safetensors";
+    expect(Buffer.compare(readFileSync(join(again, file)), readFileSync(join(directory, file)))).toBe(0);
+  });
+
+  it("a resized vocabulary is kept in both places of a tied weight", async () => {
+    const directory = copyOf("llama-qv");
+    const model = await base("llama3-rope");
+    const tied = model.stateDict().get("lm_head.weight")!;
+    const config = new LoraConfig({ r: 2, targetModules: ["q_proj"] });
+    const peft = getPeftModel(model, config, { generator: new Generator(0) });
+    const values = tensor(
+      Float32Array.from(tied.toFloat32Array(), (value) => value * 2),
+      { shape: tied.shape },
+    );
+    const tensors = new Map([
+      ...peft.adapterStateDict(),
+      ["base_model.model.model.embed_tokens.weight", values] as const,
+    ]);
+    writeSafetensors(join(directory, "adapter_model.safetensors"), tensors);
+    writeFileSync(join(directory, "adapter_config.json"), config.toJson());
+    const loaded = await PeftModel.fromPretrained(await base("llama3-rope"), directory, { onWarning: () => undefined });
+    const weights = loaded.stateDict();
+    expect(weights.get("base_model.model.lm_head.weight")).toBe(
+      weights.get("base_model.model.model.embed_tokens.weight"),
+    );
+    expect(weights.get("base_model.model.lm_head.weight")!.toFloat32Array()).toEqual(values.toFloat32Array());
   });
 });

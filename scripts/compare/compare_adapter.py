@@ -1,0 +1,73 @@
+"""Checks that adapters saved by this project load in PEFT, give equal logits, and are saved again by PEFT as the same files.
+
+    python scripts/compare/compare_adapter.py [MODEL_DIRECTORY ...]
+
+Without arguments: the Llama fixtures. Needs a build (npm run build), and torch, transformers and peft; for comparing only.
+"""
+import json
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM
+
+ROOT = Path(__file__).resolve().parents[2]
+TOLERANCE = 1e-5
+
+
+def header(path: Path) -> list:
+    with safe_open(path, "pt") as file:
+        return [(name, file.get_slice(name).get_dtype(), file.get_slice(name).get_shape()) for name in file.keys()]
+
+
+def settings(directory: Path) -> dict:
+    values = json.loads((directory / "adapter_config.json").read_text())
+    for key in ("target_modules", "exclude_modules"):  # sets in PEFT: any order
+        if isinstance(values[key], list):
+            values[key] = sorted(values[key])
+    return values
+
+
+def check(source: Path, directory: Path) -> float:
+    ours = json.loads((directory / "compare.json").read_text())
+    base = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = PeftModel.from_pretrained(base, directory).eval()
+    complaints = [str(w.message) for w in caught if "adapter keys" in str(w.message) or "ignored" in str(w.message)]
+    assert not complaints, f"{directory.name}: {complaints}"
+    with torch.no_grad():
+        theirs = model(torch.tensor(ours["input_ids"]).reshape(ours["rows"], -1)).logits
+    again = directory / "again"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.save_pretrained(again)
+    name = "adapter_model.safetensors"
+    assert header(directory / name) == header(again / name), f"{directory.name}: tensors"
+    assert (directory / name).read_bytes() == (again / name).read_bytes(), f"{directory.name}: bytes of {name}"
+    assert settings(directory) == settings(again), f"{directory.name}: {settings(directory)} {settings(again)}"
+    return (theirs.reshape(-1) - torch.tensor(ours["logits"])).abs().max().item()
+
+
+def main() -> None:
+    models = ROOT / "packages-private/fixtures/models"
+    folders = [Path(p) for p in sys.argv[1:]] or sorted(p for p in models.iterdir() if p.name.startswith("llama"))
+    worst = 0.0
+    for source in folders:
+        with tempfile.TemporaryDirectory() as output:
+            subprocess.run(["node", ROOT / "scripts/compare/save-adapter.mjs", source.resolve(), output], check=True)
+            for directory in sorted(Path(output).iterdir()):
+                difference = check(source.resolve(), directory)
+                worst = max(worst, difference)
+                print(f"{source.name:20} {directory.name:16} largest difference of a logit {difference:.1e}", flush=True)
+    print(f"largest of all: {worst:.1e} (allowed {TOLERANCE:.0e})")
+    sys.exit(worst > TOLERANCE)
+
+
+if __name__ == "__main__":
+    main()
