@@ -48,7 +48,8 @@ def random_fields(names: list[str], draw: random.Random) -> dict:
         if draw.random() < 0.5:
             fields["layers_pattern"] = draw.choice(["layers", "h", ["h", "layers"], "blocks", "model.layers", "l.*s"])
     keys = [draw.choice([ending(), re.escape(ending()), *PATTERNS]) for _ in range(2)]
-    fields["rank_pattern"] = {key: index + 1 for index, key in enumerate(keys)}
+    # A key of digits only names no linear layer, and JavaScript's objects would move it to the front.
+    fields["rank_pattern"] = {key: index + 1 for index, key in enumerate(keys) if not key.isdigit()}
     return fields
 
 
