@@ -144,6 +144,7 @@ export {
 export type { IgnoredArgument, ParsedArguments, RawArgument } from "./arguments/parse.ts";
 
 // ---- Reporting
+export { formatDuration, formatNumber } from "./reporting/format.ts";
 export type { TerminalOutput } from "./reporting/terminal-output.ts";
 
 // ---- Errors

@@ -4,6 +4,7 @@ import {
   BatchPlan,
   collate,
   evaluateLoss,
+  formatDuration,
   loadDataset,
   preprocessDataset,
   SampleLoader,
@@ -18,7 +19,7 @@ import type { CommandDefinition } from "../cli/command-definition.ts";
 import { selectRows } from "../cli/flag-table.ts";
 import { printLine, type Terminal } from "../cli/terminal.ts";
 import { UsageError } from "../errors.ts";
-import { formatCount, formatSeconds } from "../terminal/numbers.ts";
+import { formatCount } from "../terminal/numbers.ts";
 import { modelFolder, readInvocation } from "./invocation-values.ts";
 import { dtypeRow, loadForUse } from "./load-for-use.ts";
 import { sampleOptions } from "./train.ts";
@@ -187,6 +188,6 @@ function printResult(result: EvaluationResult, { output, colors }: Terminal): vo
   );
   printLine(
     output,
-    colors.dim(`${formatSeconds(seconds)}, ${formatCount(Math.round(inputTokens / seconds))} tokens/s`),
+    colors.dim(`${formatDuration(seconds)}, ${formatCount(Math.round(inputTokens / seconds))} tokens/s`),
   );
 }

@@ -1,10 +1,10 @@
 import { engineInfo } from "@fms-accel/tensor";
 import type { CausalLM } from "@fms-accel/models";
-import { SftTrainer, type DataArguments, type TrainOutput } from "@fms-accel/trainer";
+import { formatDuration, SftTrainer, type DataArguments, type TrainOutput } from "@fms-accel/trainer";
 import type { CommandDefinition, Invocation } from "../cli/command-definition.ts";
 import { printLine, type Terminal } from "../cli/terminal.ts";
 import { renderCurve } from "../terminal/loss-chart.ts";
-import { formatCount, formatSeconds } from "../terminal/numbers.ts";
+import { formatCount } from "../terminal/numbers.ts";
 import { listenForInterruption, resumeCommand } from "./interrupt.ts";
 import { LossRecorder } from "./loss-recorder.ts";
 import { readTrainArguments, type TrainArguments } from "./train-arguments.ts";
@@ -135,7 +135,7 @@ function describeResult(
   const speed = Number(metrics["train_tokens_per_second"] ?? 0);
   printLine(
     notes,
-    `${formatCount(globalStep)} steps in ${formatSeconds(runtime)}, ${formatCount(Math.round(speed))} tokens/s, mean loss ${trainingLoss.toFixed(4)}.`,
+    `${formatCount(globalStep)} steps in ${formatDuration(runtime)}, ${formatCount(Math.round(speed))} tokens/s, mean loss ${trainingLoss.toFixed(4)}.`,
   );
   const folder = training.saveModelDir ?? outputDir;
   const isAdapter = peft.peftMethod === "lora" || model.adapter !== null;
