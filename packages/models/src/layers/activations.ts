@@ -3,8 +3,21 @@ import { gelu, mul, relu, sigmoid, silu, square, tanh, type Tensor } from "@fms-
 /** An elementwise function between the two halves of an MLP. */
 export type Activation = (x: Tensor) => Tensor;
 
-/** The values of `hidden_act` and what they compute. Several names of one function are as old as the checkpoints. */
-const ACTIVATIONS = {
+/** Values of `hidden_act`. Several are names of one function, as old as the checkpoints that use them. */
+export type ActivationName =
+  | "silu"
+  | "swish"
+  | "gelu"
+  | "gelu_new"
+  | "gelu_fast"
+  | "gelu_pytorch_tanh"
+  | "quick_gelu"
+  | "relu"
+  | "relu2"
+  | "sigmoid"
+  | "tanh";
+
+const ACTIVATIONS: Readonly<Record<ActivationName, Activation>> = {
   silu,
   swish: silu,
   gelu: (x: Tensor): Tensor => gelu(x, "none"),
@@ -16,9 +29,7 @@ const ACTIVATIONS = {
   relu2: (x: Tensor): Tensor => square(relu(x)),
   sigmoid,
   tanh,
-} as const satisfies Record<string, Activation>;
-
-export type ActivationName = keyof typeof ACTIVATIONS;
+};
 
 /** All names that `activation` takes. */
 export const ACTIVATION_NAMES: readonly ActivationName[] = Object.keys(ACTIVATIONS) as ActivationName[];

@@ -6,6 +6,7 @@ import {
   Parameter,
   add,
   rsqrt,
+  scope,
   square,
   type DType,
   type Device,
@@ -25,9 +26,11 @@ import { fillOnes } from "../modeling/initialise.ts";
  * @returns `[..., H]`
  */
 export function rmsNorm(x: Tensor, weight: Tensor, eps: number): Tensor {
-  const wide = cast(x, "float32");
-  const normalised = mul(wide, rsqrt(add(mean(square(wide), -1, true), eps)));
-  return mul(weight, cast(normalised, x.dtype));
+  return scope(() => {
+    const wide = cast(x, "float32");
+    const normalised = mul(wide, rsqrt(add(mean(square(wide), -1, true), eps)));
+    return mul(weight, cast(normalised, x.dtype));
+  });
 }
 
 /** Module form of `rmsNorm`. */

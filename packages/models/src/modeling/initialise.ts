@@ -4,11 +4,10 @@ import {
   LayerNorm,
   Linear,
   type Module,
-  mul,
   noGrad,
+  normal_,
   ones,
   type Parameter,
-  randn,
   scope,
   select,
   zeros,
@@ -54,7 +53,7 @@ function initialiseModule(name: string, module: Module, range: number, generator
 }
 
 function fillNormal(parameter: Parameter, deviation: number, generator: Generator): void {
-  parameter.copyFrom(mul(randn(parameter.shape, { generator, device: parameter.device }), deviation));
+  normal_(parameter, 0, deviation, generator);
 }
 
 function fillZeros(parameter: Parameter | undefined): void {

@@ -1,4 +1,4 @@
-import { add, cat, mul, neg, slice, type Tensor } from "@fms-accel/tensor";
+import { add, cast, cat, mul, neg, noGrad, recordOperation, scope, slice, type Tensor } from "@fms-accel/tensor";
 
 /**
  * Rotates queries and keys by their positions. Dimension i is paired with dimension i + D/2 (the "half" layout of Hugging
@@ -12,12 +12,20 @@ export function applyRotary(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor): { q
   return { q: rotate(q, cos, sin), k: rotate(k, cos, sin) };
 }
 
+/** The gradient of a rotation is the rotation back. */
 function rotate(x: Tensor, cos: Tensor, sin: Tensor): Tensor {
-  return add(mul(x, cos), mul(rotateHalf(x), sin));
+  const rotated = noGrad(() => turn(x, cos, sin));
+  return recordOperation("rotate", rotated, [x], [cos, sin], (gradient) => [
+    cast(turn(gradient, cos, neg(sin)), x.dtype),
+  ]);
 }
 
-/** (x1, x2) → (-x2, x1), a quarter turn of every pair. */
-function rotateHalf(x: Tensor): Tensor {
+function turn(x: Tensor, cos: Tensor, sin: Tensor): Tensor {
+  return scope(() => add(mul(x, cos), mul(quarterTurn(x), sin)));
+}
+
+/** (x1, x2) → (-x2, x1) for every pair. */
+function quarterTurn(x: Tensor): Tensor {
   const size = x.shape.at(-1)!;
   return cat([neg(slice(x, -1, size / 2, size)), slice(x, -1, 0, size / 2)], -1);
 }
