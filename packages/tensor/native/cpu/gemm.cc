@@ -52,6 +52,8 @@ class Chunk {
   }
 
  private:
+  // C itself can hold running sums.
+  bool sums_in_c() const { return g_.c.store == nullptr && g_.c.dtype == DType::kFloat32 && g_.c.column_stride == 1; }
   int64_t steps(int64_t block) const { return step_count(g_.compute, plan_.blocks.length(block)); }
   int64_t block_steps() const { return step_count(g_.compute, plan_.blocks.size); }
 
@@ -81,7 +83,7 @@ class Chunk {
     const int64_t row_count = rows_.padded(p0, p1), column_count = columns_.padded(q0, q1);
     Item item{p0, p1, q0, q1, nullptr, 0, 0, 0};
     if (plan_.blocks.count > 1) {
-      if (g_.c.store == nullptr && g_.c.dtype == DType::kFloat32) {
+      if (sums_in_c()) {
         item.sums = static_cast<float*>(g_.c.data) + rows_.origin * g_.c.row_stride + columns_.origin;
         item.sums_stride = g_.c.row_stride;
       } else if (sums_ != nullptr) {
@@ -146,32 +148,49 @@ class Chunk {
     place.last = block == plan_.blocks.count - 1;
     const bool narrow = columns_.width(q) == kLanes;
 
-    // The micro-kernel writes to C or to the running sums itself where nothing but an addition is asked for.
-    const bool to_c = g_.c.store == nullptr && g_.c.dtype == DType::kFloat32;
-    const bool plain = g_.alpha == 1 && (!place.first || (g_.bias == nullptr && (g_.beta == 0 || (to_c && g_.beta == 1))));
-    if (plain && to_c && place.columns == columns_.width(q)) {
+    // The micro-kernel writes to C or to the running sums itself where nothing but an addition or a rounding is asked for.
+    const bool to_c = sums_in_c(), whole = place.columns == columns_.width(q);
+    const bool adds_only = g_.alpha == 1 && (!place.first || g_.bias == nullptr);
+    if (to_c && whole && adds_only && (!place.first || g_.beta == 0 || g_.beta == 1)) {
       float* c = static_cast<float*>(g_.c.data) + place.row * g_.c.row_stride + place.column;
-      product(block, place, narrow, a, b, c, g_.c.row_stride, !place.first || g_.beta == 1);
-    } else if (plain && !to_c && !place.last) {
-      product(block, place, narrow, a, b, place.sums, place.sums_stride, !place.first);
+      const bool adds = !place.first || g_.beta == 1;
+      product(block, place, narrow, a, b, c, g_.c.row_stride, adds ? TileStore::kAddToFloats : TileStore::kFloats);
+    } else if (!to_c && !place.last && adds_only && (!place.first || g_.beta == 0)) {
+      product(block, place, narrow, a, b, place.sums, place.sums_stride,
+              place.first ? TileStore::kFloats : TileStore::kAddToFloats);
+    } else if (place.first && place.last && whole && adds_only && g_.beta == 0 && g_.c.store == nullptr &&
+               g_.c.dtype == DType::kBFloat16 && g_.c.column_stride == 1) {
+      uint16_t* c = static_cast<uint16_t*>(g_.c.data) + place.row * g_.c.row_stride + place.column;
+      product(block, place, narrow, a, b, c, g_.c.row_stride, TileStore::kBf16);
     } else {
       alignas(64) float values[kTileRows * kTileColumns];
-      product(block, place, narrow, a, b, values, kTileColumns, false);
+      if (place.last && g_.c.store == nullptr && g_.c.column_stride == 1) prefetch_c(place);
+      product(block, place, narrow, a, b, values, kTileColumns, TileStore::kFloats);
       finish_tile(g_, place, values);
     }
   }
 
-  void product(int64_t block, const TilePlace& place, bool narrow, const uint32_t* a, const uint32_t* b, float* c,
-               int64_t c_stride, bool accumulate) const {
+  // The lines of C are asked for before the product and written after it.
+  void prefetch_c(const TilePlace& place) const {
+    const int64_t item = static_cast<int64_t>(item_size(g_.c.dtype));
+    const char* c = static_cast<const char*>(g_.c.data) + (place.row * g_.c.row_stride + place.column) * item;
+    for (int64_t i = 0; i < place.rows; ++i, c += g_.c.row_stride * item) {
+      prefetch(c);
+      prefetch(c + place.columns * item - 1);
+    }
+  }
+
+  void product(int64_t block, const TilePlace& place, bool narrow, const uint32_t* a, const uint32_t* b, void* c,
+               int64_t c_stride, TileStore store) const {
     if (!plan_.direct_a) {
-      tile_kernel(g_.compute, place.rows, narrow)(steps(block), a, b, c, c_stride, accumulate);
+      tile_kernel(g_.compute, place.rows, narrow)(steps(block), a, b, c, c_stride, store);
       return;
     }
     const int64_t item_bytes = g_.a.dense.dtype == DType::kFloat32 ? 4 : 2;
     const int64_t offset = place.row * g_.a.dense.lane_stride + plan_.blocks.first(block);
     const char* rows = static_cast<const char*>(g_.a.dense.data) + offset * item_bytes;
     direct_kernel(g_.compute, place.rows, narrow)(steps(block), rows, g_.a.dense.lane_stride * item_bytes, b, c, c_stride,
-                                                  accumulate);
+                                                  store);
   }
 
   const GemmArguments& g_;
@@ -192,15 +211,36 @@ void store_without_product(const GemmArguments& g) {
   }
 }
 
+// Few columns and an A whose rows are contiguous across k (the gradient of a low-rank factor): packing A in panels of few lanes
+// would cost as much as the product. As C^T = B^T * A^T, A is read and packed in wide runs. The sums are the same.
+bool better_transposed(const GemmArguments& g) {
+  constexpr int64_t kFewColumns = 2 * kTileColumns, kLongK = 256;
+  const DenseOperand& a = g.a.dense;
+  return g.n <= kFewColumns && g.m > g.n && g.k >= kLongK && g.a.pack == nullptr && a.k_stride != 1 && a.lane_stride == 1 &&
+         a.lane_index == nullptr && g.b.prepacked == nullptr && g.c.store == nullptr && g.bias == nullptr;
+}
+
+GemmArguments transposed(const GemmArguments& g) {
+  GemmArguments t = g;
+  t.m = g.n;
+  t.n = g.m;
+  t.a = g.b;
+  t.b = g.a;
+  t.c.row_stride = g.c.column_stride;
+  t.c.column_stride = g.c.row_stride;
+  return t;
+}
+
 }  // namespace
 
-void gemm(const GemmArguments& g) {
-  if (g.m <= 0 || g.n <= 0) return;
+void gemm(const GemmArguments& asked) {
+  if (asked.m <= 0 || asked.n <= 0) return;
+  const GemmArguments g = better_transposed(asked) ? transposed(asked) : asked;
   if (g.b.prepacked != nullptr) check_prepacked(g.b.prepacked, g.compute, g.n, g.k);
   if (g.k <= 0) return store_without_product(g);
   const Plan plan = make_plan(g, usable_threads());
   const bool keeps_sums = plan.blocks.count > plan.blocks_at_once &&
-                          (g.c.store != nullptr || g.c.dtype != DType::kFloat32);
+                          (g.c.store != nullptr || g.c.dtype != DType::kFloat32 || g.c.column_stride != 1);
   for (int64_t j = 0; j < g.n; j += plan.chunk_columns) {
     const Panels columns = column_panels(j, min_of(plan.chunk_columns, g.n - j));
     for (int64_t i = 0; i < g.m; i += plan.chunk_rows) {

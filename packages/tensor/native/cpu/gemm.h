@@ -71,7 +71,7 @@ struct GemmTile {
 struct GemmSink {
   void* data = nullptr;
   DType dtype = DType::kFloat32;
-  int64_t row_stride = 0;  // in elements; columns are contiguous
+  int64_t row_stride = 0, column_stride = 1;  // in elements; rows of C that are contiguous are faster
   // Takes tiles in place of `data`, from several threads, each element once; tiles of the same rows may come together.
   void (*store)(const void* context, const GemmTile& tile) = nullptr;
   const void* context = nullptr;

@@ -3,8 +3,9 @@
 namespace fms_accel::FMS_ACCEL_ISA {
 namespace {
 
-// How far ahead packing along k asks for each row: more rows are read side by side than the hardware follows.
-constexpr int64_t kAheadBytes = 256;
+// How far ahead packing along k asks for each row, into the second-level cache: more rows are read side by side than the hardware
+// follows, and than the first level has room for requests.
+constexpr int64_t kAheadBytes = 512;
 // k that packing across k does for all panels before the next: the source is then read along its rows, page by page.
 constexpr int64_t kRunAcross = 16;
 
@@ -48,8 +49,8 @@ void pack_panel_along_k(const Elements<T>& from, uint32_t* to, int64_t first, in
         FMS_ACCEL_UNROLL
         for (int i = 0; i < kLanes; ++i) {
           r[i] = Step::load(rows[i] + k);
-          prefetch(rows[i] + ahead);
-          if constexpr (kBlock * sizeof(T) > 64) prefetch(rows[i] + ahead + 64 / sizeof(T));
+          prefetch_second_level(rows[i] + ahead);
+          if constexpr (kBlock * sizeof(T) > 64) prefetch_second_level(rows[i] + ahead + 64 / sizeof(T));
         }
       } else if (kc - k >= kBlock) {
         for (int i = 0; i < kLanes; ++i) r[i] = i < have ? Step::load(rows[i] + k) : zero_words();

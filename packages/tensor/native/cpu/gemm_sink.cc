@@ -3,12 +3,6 @@
 namespace fms_accel::FMS_ACCEL_ISA {
 namespace {
 
-// body(vector, offset, lanes) for a row of `columns`.
-template <class Body>
-FMS_ACCEL_INLINE void for_each_vector(int64_t columns, const Body& body) {
-  for (int64_t j = 0; j < columns; j += kLanes) body(j, static_cast<int>(min_of(columns - j, kLanes)));
-}
-
 template <class T>
 FMS_ACCEL_INLINE Floats load_some(const T* p, int count) {
   return count == kLanes ? load_floats(p) : load_floats(p, count);
@@ -19,67 +13,53 @@ FMS_ACCEL_INLINE void store_some(T* p, Floats v, int count) {
   else store_floats(p, v, count);
 }
 
-template <class C>
-void add_scaled_row(const C* c, float beta, int64_t columns, float* values) {
-  for_each_vector(columns, [&](int64_t j, int count) {
-    const Floats sum = add(load_floats(values + j), multiply(broadcast(beta), load_some(c + j, count)));
-    store_floats(values + j, sum);
-  });
-}
-
+// Elements `stride` apart, through a buffer: C by columns.
 template <class T>
-void add_row(const T* row, int64_t columns, float* values) {
-  for_each_vector(columns, [&](int64_t j, int count) {
-    store_floats(values + j, add(load_floats(values + j), load_some(row + j, count)));
-  });
+FMS_ACCEL_INLINE Floats load_apart(const T* p, int64_t stride, int count) {
+  alignas(64) T values[kLanes] = {};
+  for (int i = 0; i < count; ++i) values[i] = p[i * stride];
+  return load_floats(values);
+}
+template <class T>
+FMS_ACCEL_INLINE void store_apart(T* p, int64_t stride, Floats v, int count) {
+  alignas(64) T values[kLanes];
+  store_floats(values, v);
+  for (int i = 0; i < count; ++i) p[i * stride] = values[i];
 }
 
-template <class C>
-void store_row(const float* values, int64_t columns, C* c) {
-  for_each_vector(columns, [&](int64_t j, int count) { store_some(c + j, load_floats(values + j), count); });
-}
-
-template <class C>
-C* row_of(const GemmArguments& g, int64_t row, int64_t column) {
-  return static_cast<C*>(g.c.data) + row * g.c.row_stride + column;
+template <class C, class Bias>
+void finish(const GemmArguments& g, const TilePlace& place, float* values) {
+  const bool to_c = place.last && g.c.store == nullptr, by_columns = g.c.column_stride != 1;
+  for (int64_t i = 0; i < place.rows; ++i) {
+    float* row = values + i * kTileColumns;
+    float* sums = place.sums == nullptr ? nullptr : place.sums + i * place.sums_stride;
+    C* c = static_cast<C*>(g.c.data) + (place.row + i) * g.c.row_stride + place.column * g.c.column_stride;
+    for (int64_t j = 0; j < place.columns; j += kLanes) {
+      const int count = static_cast<int>(min_of(place.columns - j, kLanes));
+      Floats v = load_floats(row + j);
+      if (g.alpha != 1) v = multiply(broadcast(g.alpha), v);
+      if (!place.first) {
+        v = add(v, load_some(sums + j, count));
+      } else {
+        if (g.beta != 0) {
+          const Floats old = by_columns ? load_apart(c + j * g.c.column_stride, g.c.column_stride, count) : load_some(c + j, count);
+          v = add(v, multiply(broadcast(g.beta), old));
+        }
+        if (g.bias != nullptr) v = add(v, load_some(static_cast<const Bias*>(g.bias) + place.column + j, count));
+      }
+      if (!to_c) store_some(place.last ? row + j : sums + j, v, count);
+      else if (by_columns) store_apart(c + j * g.c.column_stride, g.c.column_stride, v, count);
+      else store_some(c + j, v, count);
+    }
+  }
 }
 
 }  // namespace
 
 void finish_tile(const GemmArguments& g, const TilePlace& place, float* values) {
-  for (int64_t i = 0; i < place.rows; ++i) {
-    float* row = values + i * kTileColumns;
-    float* sums = place.sums == nullptr ? nullptr : place.sums + i * place.sums_stride;
-    if (g.alpha != 1) {
-      for_each_vector(place.columns, [&](int64_t j, int) {
-        store_floats(row + j, multiply(broadcast(g.alpha), load_floats(row + j)));
-      });
-    }
-    if (!place.first) {
-      add_row(sums, place.columns, row);
-    } else {
-      if (g.beta != 0) {
-        with_floating(g.c.dtype, [&](auto element) {
-          using C = decltype(element);
-          add_scaled_row(row_of<C>(g, place.row + i, place.column), g.beta, place.columns, row);
-        });
-      }
-      if (g.bias != nullptr) {
-        with_floating(g.bias_dtype, [&](auto element) {
-          using T = decltype(element);
-          add_row(static_cast<const T*>(g.bias) + place.column, place.columns, row);
-        });
-      }
-    }
-    if (!place.last) {
-      store_row(row, place.columns, sums);
-    } else if (g.c.store == nullptr) {
-      with_floating(g.c.dtype, [&](auto element) {
-        using C = decltype(element);
-        store_row(row, place.columns, row_of<C>(g, place.row + i, place.column));
-      });
-    }
-  }
+  with_floating(g.c.dtype, [&](auto c) {
+    with_floating(g.bias_dtype, [&](auto bias) { finish<decltype(c), decltype(bias)>(g, place, values); });
+  });
   if (place.last && g.c.store != nullptr) {
     g.c.store(g.c.context, {place.row, place.rows, place.column, place.columns, kTileColumns, values});
   }

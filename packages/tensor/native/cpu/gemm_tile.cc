@@ -12,42 +12,50 @@ FMS_ACCEL_INLINE Floats broadcast_word(const void* p) {
 }
 
 template <int kRows, int kVectors>
-FMS_ACCEL_INLINE void write_tile(Floats (&sum)[kRows][kVectors], float* c, int64_t c_stride, bool accumulate) {
-  if (accumulate) {
+FMS_ACCEL_INLINE void write_tile(Floats (&sum)[kRows][kVectors], void* c, int64_t c_stride, TileStore store) {
+  if (store == TileStore::kAddToFloats) {
     FMS_ACCEL_UNROLL
     for (int i = 0; i < kRows; ++i) {
       FMS_ACCEL_UNROLL
       for (int v = 0; v < kVectors; ++v) {
-        float* to = c + i * c_stride + v * kLanes;
+        float* to = static_cast<float*>(c) + i * c_stride + v * kLanes;
         store_floats(to, add(load_floats(to), sum[i][v]));
       }
+    }
+  } else if (store == TileStore::kFloats) {
+    FMS_ACCEL_UNROLL
+    for (int i = 0; i < kRows; ++i) {
+      FMS_ACCEL_UNROLL
+      for (int v = 0; v < kVectors; ++v) store_floats(static_cast<float*>(c) + i * c_stride + v * kLanes, sum[i][v]);
     }
   } else {
     FMS_ACCEL_UNROLL
     for (int i = 0; i < kRows; ++i) {
       FMS_ACCEL_UNROLL
-      for (int v = 0; v < kVectors; ++v) store_floats(c + i * c_stride + v * kLanes, sum[i][v]);
+      for (int v = 0; v < kVectors; ++v) store_floats(static_cast<Bf16*>(c) + i * c_stride + v * kLanes, sum[i][v]);
     }
   }
 }
 
 // Zero sums; C's lines are asked for now and used at the end.
 template <int kRows, int kVectors>
-FMS_ACCEL_INLINE void begin_tile(Floats (&sum)[kRows][kVectors], const float* c, int64_t c_stride) {
+FMS_ACCEL_INLINE void begin_tile(Floats (&sum)[kRows][kVectors], const void* c, int64_t c_stride, TileStore store) {
+  const int64_t item = store == TileStore::kBf16 ? 2 : 4, row_bytes = c_stride * item;
+  const char* row = static_cast<const char*>(c);
   FMS_ACCEL_UNROLL
-  for (int i = 0; i < kRows; ++i) {
+  for (int i = 0; i < kRows; ++i, row += row_bytes) {
     FMS_ACCEL_UNROLL
     for (int v = 0; v < kVectors; ++v) sum[i][v] = zero_floats();
-    prefetch(c + i * c_stride);
-    if constexpr (kVectors > 1) prefetch(c + i * c_stride + kVectors * kLanes - 1);
+    prefetch(row);
+    if constexpr (kVectors > 1) prefetch(row + kVectors * kLanes * item - 1);
   }
 }
 
 template <class Step, int kRows, int kVectors>
 struct PackedTile {
-  static void run(int64_t steps, const uint32_t* a, const uint32_t* b, float* c, int64_t c_stride, bool accumulate) {
+  static void run(int64_t steps, const uint32_t* a, const uint32_t* b, void* c, int64_t c_stride, TileStore store) {
     Floats sum[kRows][kVectors];
-    begin_tile(sum, c, c_stride);
+    begin_tile(sum, c, c_stride, store);
     for (int64_t s = 0; s < steps; ++s, a += kRows, b += kVectors * kLanes) {
       Floats column[kVectors];
       FMS_ACCEL_UNROLL
@@ -59,16 +67,16 @@ struct PackedTile {
         for (int v = 0; v < kVectors; ++v) sum[i][v] = Step::multiply_add(row, column[v], sum[i][v]);
       }
     }
-    write_tile(sum, c, c_stride, accumulate);
+    write_tile(sum, c, c_stride, store);
   }
 };
 
 template <class Step, int kRows, int kVectors>
 struct DirectTile {
-  static void run(int64_t steps, const char* a, int64_t a_stride, const uint32_t* b, float* c, int64_t c_stride,
-                  bool accumulate) {
+  static void run(int64_t steps, const char* a, int64_t a_stride, const uint32_t* b, void* c, int64_t c_stride,
+                  TileStore store) {
     Floats sum[kRows][kVectors];
-    begin_tile(sum, c, c_stride);
+    begin_tile(sum, c, c_stride, store);
     for (int64_t s = 0; s < steps; ++s, a += 4, b += kVectors * kLanes) {
       Floats column[kVectors];
       FMS_ACCEL_UNROLL
@@ -80,7 +88,7 @@ struct DirectTile {
         for (int v = 0; v < kVectors; ++v) sum[i][v] = Step::multiply_add(row, column[v], sum[i][v]);
       }
     }
-    write_tile(sum, c, c_stride, accumulate);
+    write_tile(sum, c, c_stride, store);
   }
 };
 
@@ -99,8 +107,8 @@ struct Table {
 
 constexpr Table<TileKernel, PackedTile, FloatStep, kTileRows> kFloatTiles;
 constexpr Table<TileKernel, PackedTile, Bf16Step, kTileRows> kBf16Tiles;
-constexpr Table<DirectKernel, DirectTile, FloatStep, kDirectRows> kFloatDirect;
-constexpr Table<DirectKernel, DirectTile, Bf16Step, kDirectRows> kBf16Direct;
+constexpr Table<DirectKernel, DirectTile, FloatStep, kTileRows> kFloatDirect;
+constexpr Table<DirectKernel, DirectTile, Bf16Step, kTileRows> kBf16Direct;
 
 }  // namespace
 
