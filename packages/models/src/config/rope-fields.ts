@@ -85,12 +85,21 @@ export function parseRope(source: ConfigSource, keys: RopeKeys, context: RopeCon
       `not a setting of rope type "${kind}" (it has ${["rope_theta", ...Object.keys(fields)].join(", ")})`,
     );
   }
+  const length = keys.original_max_position_embeddings;
+  if (length != null && length !== context.maxPositionEmbeddings && !("original_max_position_embeddings" in fields)) {
+    source.onWarning(
+      `${source.file}: original_max_position_embeddings (${length}) has no effect on rope type "${kind}".`,
+    );
+  }
   const fail = (key: string, problem: string): never => {
     throw configError(source, [section, key], problem);
   };
-  /** Pretraining length: beside the section (which then counts, as in transformers), inside it, or the model's whole length. */
+  /** Pretraining length: beside the section or inside it, or the model's whole length. */
   const originalLength = (inside: number | undefined): number => {
     const beside = keys.original_max_position_embeddings;
+    if (beside != null && inside !== undefined && beside !== inside) {
+      fail("original_max_position_embeddings", `contradicts the one beside ${section} (${beside}), found ${inside}`);
+    }
     if (beside == null && inside === undefined) {
       source.onWarning(
         `${source.file}: ${section} of type "${kind}" has no original_max_position_embeddings: max_position_embeddings (${context.maxPositionEmbeddings}) is taken.`,

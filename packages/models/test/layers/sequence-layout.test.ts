@@ -1,0 +1,111 @@
+import { tensor, type Tensor } from "@fms-accel/tensor";
+import { describe, expect, it } from "vitest";
+
+import { ModelInputError } from "../../src/errors.ts";
+import { packedSequenceIds, sequenceLayout } from "../../src/layers/sequence-layout.ts";
+
+const int32 = (rows: number[][]): Tensor => tensor(rows, { dtype: "int32" });
+const inputIds = int32([
+  [1, 2, 3, 4],
+  [5, 6, 7, 8],
+]);
+const cacheOf = (length: number) => ({
+  length,
+  update: (_: number, keys: Tensor, values: Tensor) => ({ keys, values }),
+});
+
+const keyMask = (rows: number[][]): Tensor | undefined =>
+  sequenceLayout({ inputIds, attentionMask: int32(rows) }).keyMask;
+
+describe("sequenceLayout", () => {
+  it("counts positions from the cache's length on", () => {
+    expect(sequenceLayout({ inputIds }).positionIds.toArray()).toEqual([0, 1, 2, 3]);
+    expect(sequenceLayout({ inputIds, cache: cacheOf(5) }).positionIds.toArray()).toEqual([5, 6, 7, 8]);
+  });
+
+  it("needs a mask for padding on the left only", () => {
+    expect(
+      keyMask([
+        [1, 1, 1, 1],
+        [1, 1, 1, 1],
+      ]),
+    ).toBeUndefined();
+    expect(
+      keyMask([
+        [1, 1, 0, 0],
+        [1, 1, 1, 0],
+      ]),
+    ).toBeUndefined();
+    expect(
+      keyMask([
+        [0, 1, 1, 1],
+        [1, 1, 1, 1],
+      ]),
+    ).toBeDefined();
+    expect(
+      keyMask([
+        [1, 1, 1, 1],
+        [1, 0, 1, 0],
+      ]),
+    ).toBeDefined();
+  });
+
+  it("finds packed sequences by their positions, unless a mask, a cache or sequenceIds say what belongs together", () => {
+    const positionIds = int32([
+      [0, 1, 0, 1],
+      [0, 1, 2, 3],
+    ]);
+    expect(sequenceLayout({ inputIds, positionIds }).sequenceIds!.toArray()).toEqual([0, 0, 1, 1, 0, 0, 0, 0]);
+    const attentionMask = int32([
+      [1, 1, 1, 1],
+      [1, 1, 1, 1],
+    ]);
+    expect(sequenceLayout({ inputIds, positionIds, attentionMask }).sequenceIds).toBeUndefined();
+    expect(sequenceLayout({ inputIds, positionIds, cache: cacheOf(0) }).sequenceIds).toBeUndefined();
+    const sequenceIds = int32([
+      [4, 4, 4, 9],
+      [0, 0, 0, 0],
+    ]);
+    expect(sequenceLayout({ inputIds, positionIds, sequenceIds }).sequenceIds).toBe(sequenceIds);
+    expect(
+      sequenceLayout({
+        inputIds,
+        positionIds: int32([
+          [3, 4, 5, 6],
+          [0, 1, 2, 3],
+        ]),
+      }).sequenceIds,
+    ).toBeUndefined();
+  });
+
+  it("repeats one row of positions for all rows", () => {
+    expect(packedSequenceIds(int32([[0, 0, 1, 0]]), 2)!.toArray()).toEqual([0, 1, 1, 2, 0, 1, 1, 2]);
+  });
+
+  it("refuses shapes that do not fit", () => {
+    const wrong = [
+      {
+        inputIds,
+        attentionMask: int32([
+          [1, 1, 1, 1],
+          [1, 1, 1, 1],
+        ]),
+        cache: cacheOf(2),
+      },
+      { inputIds, positionIds: int32([[0, 1, 2]]) },
+      { inputIds, sequenceIds: int32([[0, 0, 0, 0]]) },
+      {
+        inputIds,
+        sequenceIds: int32([
+          [0, 0, 0, 0],
+          [0, 0, 0, 0],
+        ]),
+        cache: cacheOf(2),
+      },
+    ];
+    for (const inputs of wrong) {
+      expect(() => sequenceLayout(inputs)).toThrow(ModelInputError);
+    }
+    expect(() => sequenceLayout(wrong[0]!)).toThrow("attentionMask: expected shape [2, 6], found [2, 4].");
+  });
+});
