@@ -75,7 +75,7 @@ function indent(value: Value, call: CallArguments, runtime: Runtime): Value {
   return isTrue(first) ? by + indented : indented;
 }
 
-function truncate(value: Value, call: CallArguments, runtime: Runtime): Value {
+function truncate(value: Value, call: CallArguments): Value {
   const [length = 255n, killWords = false, end = "...", leeway = null] = bind(call, "truncate", [
     "length",
     "killwords",
