@@ -1,5 +1,6 @@
 import { RecordBatchReader, type RecordBatch } from "apache-arrow";
 import { indexArrowFile, type ArrowIndex } from "./arrow-index.ts";
+import { validateBatch } from "./arrow-validate.ts";
 import { BlockCache } from "./block-cache.ts";
 import { checkRowIndex, type Dataset } from "./dataset.ts";
 import { DatasetError, reasonOf, type DataLocation } from "./errors.ts";
@@ -79,7 +80,11 @@ class ArrowDataset implements Dataset {
       this.#file.readInto(bytes.subarray(offset, offset + end - start), start);
       offset += end - start;
     }
-    const decoded = this.#readingArrow(() => RecordBatchReader.from(bytes).readAll());
+    const decoded = this.#readingArrow(() => {
+      const batches = RecordBatchReader.from(bytes).readAll();
+      for (const part of batches) validateBatch(part);
+      return batches;
+    });
     if (decoded.length !== 1 || decoded[0]!.numRows !== batch.rows) {
       throw new DatasetError(
         "damaged Arrow file",
@@ -95,13 +100,12 @@ class ArrowDataset implements Dataset {
       return read();
     } catch (error) {
       if (error instanceof DatasetError) throw error;
-      const where = { file: this.#file.path };
-      throw new DatasetError("cannot be read as Arrow", where, { found: reasonOf(error), cause: error });
+      throw new DatasetError(`damaged Arrow file (${reasonOf(error)})`, { file: this.#file.path }, { cause: error });
     }
   }
 }
 
-/** Lists and structs of Arrow as lists and objects; typed arrays are copied, since a batch may leave the cache. */
+/** Lists and structs of Arrow as lists and objects. */
 function unwrap(value: unknown): unknown {
   if (typeof value !== "object" || value === null) return value;
   if (ArrayBuffer.isView(value) || Array.isArray(value) || value instanceof Date) return value;

@@ -1,6 +1,6 @@
-import { Message } from "apache-arrow";
 import { DatasetError, reasonOf } from "./errors.ts";
 import type { FileBytes } from "./file-bytes.ts";
+import { FlatbufferTable } from "./flatbuffer-table.ts";
 
 /** A message of an Arrow stream: byte range of its frame, metadata and body. */
 export interface ArrowMessage {
@@ -40,15 +40,15 @@ export function indexArrowFile(file: FileBytes): ArrowIndex {
     const header = readHeader(file, position);
     if (header === undefined) break;
     const message = { start: position, end: header.end };
-    if (header.message.isSchema()) {
+    if (header.kind === "schema") {
       if (schema !== undefined) throw damaged(file, "one schema", `another at byte ${position}`);
       schema = message;
     } else if (schema === undefined) {
       throw damaged(file, "a schema first", "another message");
-    } else if (header.message.isDictionaryBatch()) {
+    } else if (header.kind === "dictionary") {
       dictionaries.push(message);
-    } else if (header.message.isRecordBatch()) {
-      batches.push({ ...message, rows: rowsOfBatch(file, header.message.header()) });
+    } else if (header.kind === "batch") {
+      batches.push({ ...message, rows: header.rows });
     } else {
       throw damaged(file, "a schema, a dictionary or a record batch", `another message at byte ${position}`);
     }
@@ -60,29 +60,38 @@ export function indexArrowFile(file: FileBytes): ArrowIndex {
   return { schema, dictionaries, batches };
 }
 
-/** The part of apache-arrow's record batch header that is used here. */
-interface RecordBatchHeader {
-  readonly length: number;
-  readonly compression: object | null;
+/** A message's header, as far as it matters for an index. */
+interface MessageHeader {
+  readonly kind: "schema" | "dictionary" | "batch" | "other";
+  /** Of a batch. */
+  readonly rows: number;
+  readonly compressed: boolean;
+  readonly bodyLength: number;
 }
 
-function rowsOfBatch(file: FileBytes, header: RecordBatchHeader): number {
-  if (header.compression !== null) {
-    // apache-arrow brings no codec, and misreads the buffers that a writer left uncompressed among compressed ones.
-    throw new DatasetError(
-      "compressed Arrow buffers are not supported",
-      { file: file.path },
-      { hint: "write the file with compression=None, or as parquet" },
-    );
-  }
-  if (!Number.isSafeInteger(header.length) || header.length < 0) {
-    throw damaged(file, "a number of rows", String(header.length));
-  }
-  return header.length;
+/** Number of a message's kind, field numbers of its tables, and the size of a node and of a buffer (Arrow's Message.fbs). */
+const KINDS = ["other", "schema", "dictionary", "batch"] as const;
+const MESSAGE = { kind: 1, header: 2, bodyLength: 3 } as const;
+const BATCH = { rows: 0, nodes: 1, buffers: 2, compression: 3 } as const;
+const DICTIONARY = { data: 1 } as const;
+const NODE_BYTES = 16;
+
+function decodeHeader(bytes: Uint8Array): MessageHeader {
+  const message = FlatbufferTable.root(bytes);
+  const kind = KINDS[message.byte(MESSAGE.kind)] ?? "other";
+  const header = message.table(MESSAGE.header);
+  const batch = kind === "dictionary" ? header?.table(DICTIONARY.data) : header;
+  const bodyLength = message.long(MESSAGE.bodyLength);
+  if (batch === undefined || kind === "schema" || kind === "other")
+    return { kind, rows: 0, compressed: false, bodyLength };
+  // apache-arrow reads as many nodes and buffers as these lists say, whether they are there or not.
+  batch.listLength(BATCH.nodes, NODE_BYTES);
+  batch.listLength(BATCH.buffers, NODE_BYTES);
+  return { kind, rows: batch.long(BATCH.rows), compressed: batch.table(BATCH.compression) !== undefined, bodyLength };
 }
 
 /** The message at `position`, or undefined at the end of the stream. */
-function readHeader(file: FileBytes, position: number): { message: Message; end: number } | undefined {
+function readHeader(file: FileBytes, position: number): (MessageHeader & { end: number }) | undefined {
   if (position + 8 > file.size) {
     // Streams may simply stop; a few bytes that are no header are damage.
     const rest = file.read(position, file.size);
@@ -99,18 +108,27 @@ function readHeader(file: FileBytes, position: number): { message: Message; end:
   if (length < 0 || length > LARGEST_METADATA || bodyStart > file.size) {
     throw damaged(file, "a message header within the file", `one of ${length} bytes at byte ${position}`);
   }
-  let message: Message;
+  let header: MessageHeader;
   try {
-    message = Message.decode(file.read(metadataStart, bodyStart));
+    header = decodeHeader(file.read(metadataStart, bodyStart));
   } catch (error) {
-    throw new DatasetError("cannot be read as Arrow", { file: file.path }, { found: reasonOf(error), cause: error });
+    throw new DatasetError(`damaged Arrow file (${reasonOf(error)})`, { file: file.path }, { cause: error });
   }
-  const bodyLength = message.bodyLength;
-  const end = bodyStart + bodyLength;
-  if (!Number.isSafeInteger(bodyLength) || bodyLength < 0 || end > file.size) {
+  if (header.compressed) {
+    // apache-arrow brings no codec, and misreads the buffers that a writer left uncompressed among compressed ones.
+    throw new DatasetError(
+      "compressed Arrow buffers are not supported",
+      { file: file.path },
+      { hint: "write the file with compression=None, or as parquet" },
+    );
+  }
+  const end = bodyStart + header.bodyLength;
+  if (!Number.isSafeInteger(header.bodyLength) || header.bodyLength < 0 || end > file.size) {
     throw damaged(file, `a message that ends within the file's ${file.size} bytes`, `one that ends at ${end}`);
   }
-  return { message, end };
+  if (!Number.isSafeInteger(header.rows) || header.rows < 0)
+    throw damaged(file, "a number of rows", String(header.rows));
+  return { ...header, end };
 }
 
 function damaged(file: FileBytes, expected: string, found: string): DatasetError {

@@ -83,7 +83,7 @@ function filesOfSavedDataset(folder: string): readonly string[] | undefined {
   try {
     state = JSON.parse(readFileSync(path, "utf8"));
   } catch (error) {
-    throw new DatasetError("not valid JSON", { file: path }, { found: reasonOf(error), cause: error });
+    throw new DatasetError(`not valid JSON (${reasonOf(error)})`, { file: path }, { cause: error });
   }
   const listed =
     typeof state === "object" && state !== null && "_data_files" in state && Array.isArray(state._data_files)

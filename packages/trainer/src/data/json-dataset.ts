@@ -103,7 +103,7 @@ function parseRow(bytes: Uint8Array, where: DataLocation): Row {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new DatasetError("not valid JSON", where, { found: reasonOf(error), cause: error });
+    throw new DatasetError(`not valid JSON (${reasonOf(error)})`, where, { cause: error });
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw new DatasetError("not a row", where, {

@@ -10,6 +10,7 @@ import { BlockCache } from "./block-cache.ts";
 import { checkRowIndex, type Dataset } from "./dataset.ts";
 import { DatasetError, reasonOf, type DataLocation } from "./errors.ts";
 import { FileBytes } from "./file-bytes.ts";
+import { validateRowGroup } from "./parquet-validate.ts";
 import { toPlainValue, type Row } from "./row.ts";
 
 /**
@@ -21,7 +22,10 @@ export async function openParquetFile(path: string): Promise<Dataset> {
   const file = new FileBytes(path);
   try {
     const metadata = await readMetadata(file);
-    return new ParquetDataset(file, metadata);
+    const columns = await readingParquet(path, async () =>
+      parquetSchema(metadata).children.map((child) => child.element.name),
+    );
+    return new ParquetDataset(file, metadata, columns);
   } finally {
     file.close();
   }
@@ -55,13 +59,13 @@ class ParquetDataset implements Dataset {
   readonly #metadata: FileMetaData;
   readonly #groups: BlockCache<readonly Row[]>;
 
-  constructor(file: FileBytes, metadata: FileMetaData) {
+  constructor(file: FileBytes, metadata: FileMetaData, columnNames: readonly string[]) {
     this.#file = file;
     this.#metadata = metadata;
-    this.columnNames = parquetSchema(metadata).children.map((child) => child.element.name);
+    this.columnNames = columnNames;
     this.#groups = new BlockCache(
       metadata.row_groups.map((group) => Number(group.num_rows)),
-      (start, end) => this.#readRows(start, end),
+      (start, end, group) => this.#readRows(start, end, group),
     );
     this.length = this.#groups.length;
   }
@@ -85,11 +89,12 @@ class ParquetDataset implements Dataset {
     this.#file.close();
   }
 
-  async #readRows(rowStart: number, rowEnd: number): Promise<readonly Row[]> {
+  async #readRows(rowStart: number, rowEnd: number, group: number): Promise<readonly Row[]> {
     const file = asyncBuffer(this.#file);
-    const rows = await readingParquet(this.#file.path, () =>
-      parquetReadObjects({ file, metadata: this.#metadata, compressors, rowStart, rowEnd, geoparquet: false }),
-    );
+    const rows = await readingParquet(this.#file.path, () => {
+      validateRowGroup(this.#file, this.#metadata, group);
+      return parquetReadObjects({ file, metadata: this.#metadata, compressors, rowStart, rowEnd, geoparquet: false });
+    });
     if (rows.length !== rowEnd - rowStart) {
       throw new DatasetError(
         "damaged parquet file",
@@ -125,11 +130,11 @@ function asyncBuffer(file: FileBytes): AsyncBuffer {
   };
 }
 
-async function readingParquet<T>(path: string, read: () => Promise<T>): Promise<T> {
+async function readingParquet<T>(path: string, read: () => Promise<T> | T): Promise<T> {
   try {
     return await read();
   } catch (error) {
     if (error instanceof DatasetError) throw error;
-    throw new DatasetError("cannot be read as parquet", { file: path }, { found: reasonOf(error), cause: error });
+    throw new DatasetError(`damaged parquet file (${reasonOf(error)})`, { file: path }, { cause: error });
   }
 }

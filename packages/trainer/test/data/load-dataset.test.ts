@@ -74,7 +74,7 @@ describe("json and jsonl", () => {
   it("names file and line, what was expected and what was found", async () => {
     using folder = new TemporaryFolder();
     const cases: [string, string | Uint8Array, RegExp][] = [
-      ["broken.jsonl", '{"a": 1}\n\n{"a": }\n', /broken\.jsonl, line 3: not valid JSON: found .*Unexpected token/],
+      ["broken.jsonl", '{"a": 1}\n\n{"a": }\n', /broken\.jsonl, line 3: not valid JSON \(Unexpected token .*\)/],
       [
         "number.jsonl",
         '{"a": 1}\n7\n',

@@ -7,6 +7,7 @@ import {
   type EncodedRow,
   type MaskedLabels,
 } from "../../src/data/index.ts";
+import { expectedText, trainedText } from "./answers.ts";
 import { readFixture } from "./fixtures.ts";
 import { goldenTokenizer } from "./tokenizers.ts";
 
@@ -57,29 +58,6 @@ function expectedWarnings(masked: readonly MaskedLabels[], test: Case): number {
 
 /** The label of the first token does not count: the reference masks it where it flattens. */
 const withoutFirst = (labels: ArrayLike<number>): number[] => Array.from(labels).slice(1);
-
-/** Decoding adds spaces behind special tokens. */
-const withoutSpace = (text: string): string => text.replaceAll(/\s+/g, "");
-
-/** What is trained, as text. */
-async function trainedText(tokenizer: string, labels: number[]): Promise<string> {
-  const kept = labels.filter((label) => label !== IGNORE_INDEX);
-  return withoutSpace(await goldenTokenizer(tokenizer).native.decode(kept, false));
-}
-
-/** What should be trained, found in the text alone. */
-function expectedText(text: string, response: string, instruction: string | null): string {
-  const parts = text.split(response);
-  if (parts.length === 1) return "";
-  if (instruction === null) return withoutSpace(parts.at(-1) ?? "");
-  if (!text.includes(instruction)) return "";
-  return withoutSpace(
-    parts
-      .slice(1)
-      .map((part) => part.split(instruction)[0])
-      .join(""),
-  );
-}
 
 /** Tokens and labels by our way of looking for keys: in the text. Texts of the goldens have `<s>` in front and end as they stand. */
 async function encode(test: Case, text: string, response: string): Promise<EncodedRow> {
@@ -142,7 +120,7 @@ describe("masks by the text of the keys", () => {
     for (const [i, text] of test.texts.entries()) {
       const row = await encode(test, text, response);
       expect(Array.from(row.inputIds)).toEqual(test.result.input_ids[i]);
-      expect(await trainedText(test.tokenizer, Array.from(row.labels))).toBe(expectedText(text, response, instruction));
+      expect(await trainedText(test.tokenizer, row.labels)).toBe(expectedText(text, response, instruction));
       expect(row.missing.includes("response")).toBe(!text.includes(response));
       expect(row.missing.includes("instruction")).toBe(instruction !== null && !text.includes(instruction));
     }

@@ -19,12 +19,17 @@ const { Tokenizer } = require("tokenizers") as { Tokenizer: { fromFile(path: str
 
 export const TOKENIZER_NAMES = ["byte-level", "sentencepiece-like"] as const;
 
+/** A tokenizer that can also be asked what ids say. */
+export interface GoldenTokenizer extends DataTokenizer {
+  decode(ids: readonly number[]): Promise<string>;
+}
+
 /** One of the two small tokenizers of the goldens. */
-export function goldenTokenizer(name: string, chatTemplate?: string): DataTokenizer & { native: NativeTokenizer } {
+export function goldenTokenizer(name: string, chatTemplate?: string): GoldenTokenizer {
   const native = Tokenizer.fromFile(fixture(`data/tokenizer/${name}/tokenizer.json`));
   const template = new Template(chatTemplate ?? "");
   return {
-    native,
+    decode: (ids) => native.decode(ids, false),
     bosToken: "<s>",
     eosToken: "</s>",
     unkToken: "<unk>",
