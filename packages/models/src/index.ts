@@ -80,6 +80,42 @@ export { IncrementalDecoder, type TokenDecoder } from "./generation/incremental-
 export type { GenerationInputs } from "./generation/prompt-batch.ts";
 export type { FinishReason } from "./generation/stop-conditions.ts";
 
+// ---- Tokenizers ----------------------------------------------------------------------------------------------------
+export {
+  AutoTokenizer,
+  ChatTemplateError,
+  JinjaError,
+  JinjaTemplate,
+  PreTrainedTokenizer,
+  TextStreamer,
+  TokenizerError,
+} from "./tokenizer/index.ts";
+export type {
+  AddedToken,
+  AddedTokenEntry,
+  ApplyChatTemplateOptions,
+  ChatMessage,
+  ChatTemplateOptions,
+  ChatTemplates,
+  DecodeOptions,
+  DecodeStream,
+  DecodeStreamOptions,
+  EncodedChat,
+  EncodeOptions,
+  Encoding,
+  JinjaErrorType,
+  JinjaLimits,
+  JinjaRendering,
+  JinjaRenderOptions,
+  JinjaTemplateOptions,
+  RenderedChat,
+  Side,
+  Span,
+  SpecialTokenName,
+  TextStreamerOptions,
+  TokenizerLoadOptions,
+} from "./tokenizer/index.ts";
+
 // ---- Errors --------------------------------------------------------------------------------------------------------
 export { CheckpointError, ConfigError, ModelInputError, ModelsError, SafetensorsError } from "./errors.ts";
 export { GenerationError } from "./generation/errors.ts";
