@@ -34,8 +34,8 @@ void cross_entropy(const CrossEntropy& c) {
       if (label < 0) continue;
       const Operand logits = row_of(c.logits, c.dtype, row, c.row_stride, c.stride);
       const double logsumexp = sum_exponentials(loop, logits).log();
-      float storage;
-      const float chosen = *load_run<float>(loop, logits, label, label + 1, &storage);
+      float storage[8];
+      const float chosen = *load_run<float>(loop, logits, label, label + 1, storage);
       c.losses[row] = static_cast<float>(logsumexp - static_cast<double>(chosen));
       c.logsumexp[row] = static_cast<float>(logsumexp);
     }

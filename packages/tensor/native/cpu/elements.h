@@ -6,6 +6,10 @@
 #include <cstdint>
 #include <cstring>
 
+#ifdef __F16C__
+#include <immintrin.h>
+#endif
+
 #include "cpu/kernels.h"
 
 #ifndef FMS_ACCEL_ISA
@@ -76,6 +80,16 @@ inline uint16_t f16_of_float(float value) {
 }
 #endif
 
+// Contiguous elements from one form to the other. float16 has an overload of its own, because g++ does not vectorise its conversions.
+template <class Element, class Compute>
+inline void load_elements(Element, const typename Element::Storage* from, Compute* to, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) to[i] = Element::template load<Compute>(from[i]);
+}
+template <class Element, class Compute>
+inline void store_elements(Element, const Compute* from, typename Element::Storage* to, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) to[i] = Element::store(from[i]);
+}
+
 template <class Stored>
 struct Plain {
   using Storage = Stored;
@@ -110,6 +124,23 @@ struct Float16 {
     return f16_of_float(static_cast<float>(value));
   }
 };
+#ifdef __F16C__
+inline void load_elements(Float16, const uint16_t* from, float* to, int64_t count) {
+  int64_t i = 0;
+  for (; i + 8 <= count; i += 8) {
+    _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i))));
+  }
+  for (; i < count; ++i) to[i] = float_of_f16(from[i]);
+}
+inline void store_elements(Float16, const float* from, uint16_t* to, int64_t count) {
+  int64_t i = 0;
+  for (; i + 8 <= count; i += 8) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i),
+                     _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  }
+  for (; i < count; ++i) to[i] = f16_of_float(from[i]);
+}
+#endif
 struct Bool {
   using Storage = uint8_t;
   template <class Compute>
@@ -217,7 +248,7 @@ inline const Compute* load_run(const Loop& loop, const Operand& operand, int64_t
       }
       Compute* to = buffer + done;
       if (stride == 1) {
-        for (int64_t i = 0; i < count; ++i) to[i] = Element::template load<Compute>(from[i]);
+        load_elements(element, from, to, count);
       } else if (stride == 0) {
         const Compute value = Element::template load<Compute>(from[0]);
         for (int64_t i = 0; i < count; ++i) to[i] = value;
@@ -241,7 +272,7 @@ inline void store_run(const Loop& loop, const Operand& operand, int64_t begin, i
       Stored* to = data + position.offset(loop, operand);
       const Compute* from = buffer + done;
       if (stride == 1) {
-        for (int64_t i = 0; i < count; ++i) to[i] = Element::store(from[i]);
+        store_elements(element, from, to, count);
       } else {
         for (int64_t i = 0; i < count; ++i) to[i * stride] = Element::store(from[i]);
       }

@@ -43,6 +43,40 @@ void zip(const Loop& loop, const Operand& out, const Operand& x, const Operand& 
   });
 }
 
+// A function of an angle: `exact` (the C library's) for the few that `reduced` does not take.
+void map_angles(const Loop& loop, const Operand& out, const Operand& x, auto reduced, auto exact) {
+  for_each_run(loop.numel, [&](int64_t begin, int64_t end) {
+    alignas(64) float buffer[kRun], result[kRun];
+    const float* values = load_run<float>(loop, x, begin, end, buffer);
+    int32_t large = 0;
+    for (int64_t i = 0; i < end - begin; ++i) {
+      result[i] = reduced(values[i]);
+      large += __builtin_fabsf(values[i]) > kLargestAngle ? 1 : 0;
+    }
+    if (large > 0) {
+      for (int64_t i = 0; i < end - begin; ++i) {
+        if (__builtin_fabsf(values[i]) > kLargestAngle) result[i] = exact(values[i]);
+      }
+    }
+    store_run<float>(loop, out, begin, end, result);
+  });
+}
+
+// x^a, with the C library's results for zeros, infinities and negative x.
+void power(const Loop& loop, const Operand& out, const Operand& x, float a) {
+  if (a == 0.0f) return map<float>(loop, out, x, [](float) { return 1.0f; });
+  if (!(__builtin_fabsf(a) < kFloatInfinity)) return map<float>(loop, out, x, [=](float v) { return __builtin_powf(v, a); });
+  const bool whole = a == __builtin_truncf(a);
+  const bool odd = whole && __builtin_fabsf(a) < 0x1p24f && (static_cast<int32_t>(a) & 1) != 0;
+  const auto exponent = static_cast<double>(a);
+  if (odd) return map<float>(loop, out, x, [=](float v) { return with_sign_of(positive_power(v, exponent), v); });
+  if (whole) return map<float>(loop, out, x, [=](float v) { return positive_power(v, exponent); });
+  return map<float>(loop, out, x, [=](float v) {
+    const float result = positive_power(v, exponent);
+    return v < 0.0f && v > -kFloatInfinity ? kNotANumber : result;
+  });
+}
+
 constexpr float kSqrtHalf = 0.70710678f;
 constexpr float kTwoOverSqrtPi = 1.12837917f;
 // gelu by tanh: 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) (Hendrycks and Gimpel, 2016)
@@ -85,7 +119,7 @@ void unary(UnaryOp op, float a, float b, const Loop& loop, const Operand& out, c
     case UnaryOp::kExp:
       return map<float>(loop, out, x, [](float v) { return exp_of(v); });
     case UnaryOp::kLog:
-      return map<float>(loop, out, x, [](float v) { return __builtin_logf(v); });
+      return map<float>(loop, out, x, [](float v) { return log_of(v); });
     case UnaryOp::kSqrt:
       return map<float>(loop, out, x, [](float v) { return __builtin_sqrtf(v); });
     case UnaryOp::kRsqrt:
@@ -95,31 +129,31 @@ void unary(UnaryOp op, float a, float b, const Loop& loop, const Operand& out, c
     case UnaryOp::kReciprocal:
       return map<float>(loop, out, x, [](float v) { return 1.0f / v; });
     case UnaryOp::kSin:
-      return map<float>(loop, out, x, [](float v) { return __builtin_sinf(v); });
+      return map_angles(loop, out, x, [](float v) { return sin_of(v); }, [](float v) { return __builtin_sinf(v); });
     case UnaryOp::kCos:
-      return map<float>(loop, out, x, [](float v) { return __builtin_cosf(v); });
+      return map_angles(loop, out, x, [](float v) { return cos_of(v); }, [](float v) { return __builtin_cosf(v); });
     case UnaryOp::kSigmoid:
       return map<float>(loop, out, x, [](float v) { return sigmoid_of(v); });
     case UnaryOp::kTanh:
-      return map<float>(loop, out, x, [](float v) { return __builtin_tanhf(v); });
+      return map<float>(loop, out, x, [](float v) { return tanh_of(v); });
     case UnaryOp::kSilu:
       return map<float>(loop, out, x, [](float v) { return v * sigmoid_of(v); });
     case UnaryOp::kRelu:
       return map<float>(loop, out, x, [](float v) { return v < 0.0f ? 0.0f : v; });
     case UnaryOp::kGelu:
-      return map<float>(loop, out, x, [](float v) { return 0.5f * v * (1.0f + __builtin_erff(v * kSqrtHalf)); });
+      return map<float>(loop, out, x, [](float v) { return 0.5f * v * (1.0f + erf_of(v * kSqrtHalf)); });
     case UnaryOp::kGeluTanh:
       return map<float>(loop, out, x, [](float v) {
-        return 0.5f * v * (1.0f + __builtin_tanhf(kGeluScale * (v + kGeluCubic * v * v * v)));
+        return 0.5f * v * (1.0f + tanh_of(kGeluScale * (v + kGeluCubic * v * v * v)));
       });
     case UnaryOp::kErf:
-      return map<float>(loop, out, x, [](float v) { return __builtin_erff(v); });
+      return map<float>(loop, out, x, [](float v) { return erf_of(v); });
     case UnaryOp::kLogicalNot:
       return map<float>(loop, out, x, [](float v) { return v == 0.0f ? 1.0f : 0.0f; });
     case UnaryOp::kAffine:
       return map<float>(loop, out, x, [=](float v) { return a * v + b; });
     case UnaryOp::kPower:
-      return map<float>(loop, out, x, [=](float v) { return __builtin_powf(v, a); });
+      return power(loop, out, x, a);
     case UnaryOp::kClamp:
       return map<float>(loop, out, x, [=](float v) { return v < a ? a : v > b ? b : v; });
   }
@@ -203,11 +237,11 @@ void binary(BinaryOp op, const Loop& loop, const Operand& out, const Operand& x,
     case BinaryOp::kGeluGradient:
       return zip<float>(loop, out, x, y, [](float v, float g) {
         const float density = 0.5f * kSqrtHalf * kTwoOverSqrtPi * exp_of(-0.5f * v * v);
-        return g * (0.5f * (1.0f + __builtin_erff(v * kSqrtHalf)) + v * density);
+        return g * (0.5f * (1.0f + erf_of(v * kSqrtHalf)) + v * density);
       });
     case BinaryOp::kGeluTanhGradient:
       return zip<float>(loop, out, x, y, [](float v, float g) {
-        const float t = __builtin_tanhf(kGeluScale * (v + kGeluCubic * v * v * v));
+        const float t = tanh_of(kGeluScale * (v + kGeluCubic * v * v * v));
         const float slope = kGeluScale * (1.0f + 3.0f * kGeluCubic * v * v);
         return g * (0.5f * (1.0f + t) + 0.5f * v * (1.0f - t * t) * slope);
       });

@@ -57,7 +57,11 @@ void dropout(const Loop& loop, const Operand& out, const Operand& x, uint32_t th
     alignas(64) float buffer[kRun], result[kRun];
     philox_words(random.seed, random.offset, begin, end - begin, words);
     const float* values = load_run<float>(loop, x, begin, end, buffer);
-    for (int64_t i = 0; i < end - begin; ++i) result[i] = words[i] >= threshold ? values[i] * scale : 0.0f;
+    // A mask, not a branch: the compiler would make the load depend on it.
+    for (int64_t i = 0; i < end - begin; ++i) {
+      const uint32_t mask = words[i] >= threshold ? 0xffffffff : 0;
+      result[i] = as_float(as_bits(values[i] * scale) & mask);
+    }
     store_run<float>(loop, out, begin, end, result);
   });
 }
