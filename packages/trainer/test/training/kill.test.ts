@@ -8,7 +8,18 @@ import { killedRun } from "./kill-child.ts";
 import { checkpointDigest, outputFolder, trainSmall } from "./small-run.ts";
 
 /** FMS_ACCEL_KILLS=30 runs the long version. */
-const kills = Number(process.env["FMS_ACCEL_KILLS"] ?? 4);
+const kills = Number(process.env["FMS_ACCEL_KILLS"] ?? 3);
+const maxSteps = 10 * kills;
+
+/** When to kill: so many milliseconds after so many steps. A step takes some 20 ms, writing a checkpoint about as much. */
+interface Moment {
+  readonly steps: number;
+  readonly delay: number;
+}
+
+function randomMoment(): Moment {
+  return { steps: Math.floor(Math.random() * 8), delay: Math.random() * 60 };
+}
 
 interface Attempt {
   /** The step that it went on from; `undefined` when it was killed before. */
@@ -19,16 +30,19 @@ interface Attempt {
 
 const local = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 
-/** Trains in a process of its own, and kills it `delay` milliseconds after training began. */
-function attempt(outputDir: string, delay: number | undefined): Promise<Attempt> {
-  const child = spawn(process.execPath, [local("run-source.mjs"), local("kill-child.ts"), outputDir]);
+/** Trains in a process of its own, and kills it at a moment after training began. */
+function attempt(outputDir: string, moment: Moment | undefined): Promise<Attempt> {
+  const child = spawn(process.execPath, [local("run-source.mjs"), local("kill-child.ts"), outputDir, String(maxSteps)]);
   let output = "";
   let errors = "";
+  let isDoomed = false;
   child.stderr.on("data", (text: Buffer) => (errors += text.toString()));
   child.stdout.on("data", (text: Buffer) => {
-    const hadBegun = output.includes("begin");
     output += text.toString();
-    if (!hadBegun && output.includes("begin") && delay !== undefined) setTimeout(() => child.kill("SIGKILL"), delay);
+    if (moment === undefined || isDoomed || !output.includes("begin")) return;
+    if (output.split("step").length - 1 < moment.steps) return;
+    isDoomed = true;
+    setTimeout(() => child.kill("SIGKILL"), moment.delay);
   });
   return new Promise((resolve) => {
     child.on("close", (code) => {
@@ -54,23 +68,23 @@ function logLines(folder: string): unknown[] {
 describe("kill -9", () => {
   it(`leaves a folder to resume from, ${kills} times`, { timeout: 60_000 + kills * 20_000 }, async () => {
     const whole = outputFolder();
-    await trainSmall({ ...killedRun, args: { ...killedRun.args, outputDir: whole } });
+    await trainSmall(killedRun(whole, maxSteps));
     const killed = outputFolder();
-    const from: (number | undefined)[] = [];
-    for (let kill = 0; kill < kills; kill++) {
-      const { from: step, finished, errors } = await attempt(killed, Math.random() * 400);
-      from.push(step);
-      if (finished) break;
+    const from: number[] = [];
+    while (from.length < kills) {
+      const { from: step, finished, errors } = await attempt(killed, randomMoment());
       expect(errors).toBe("");
+      if (finished) break;
+      if (step !== undefined) from.push(step);
     }
+    expect(from).toHaveLength(kills);
     const last = await attempt(killed, undefined);
     expect(last).toMatchObject({ finished: true, errors: "" });
-    // Steps are never lost that a checkpoint was written for.
-    const resumed = [...from, last.from].filter((step) => step !== undefined);
+    // What a checkpoint was written for is never done again.
+    const resumed = [...from, last.from ?? 0];
     expect(resumed).toEqual(resumed.toSorted((a, b) => a - b));
-    expect(checkpointDigest(join(killed, "checkpoint-60"), "lora")).toEqual(
-      checkpointDigest(join(whole, "checkpoint-60"), "lora"),
-    );
+    const name = `checkpoint-${maxSteps}`;
+    expect(checkpointDigest(join(killed, name), "lora")).toEqual(checkpointDigest(join(whole, name), "lora"));
     expect(logLines(killed)).toEqual(logLines(whole));
     expect(readdirSync(killed).sort()).toEqual(readdirSync(whole).sort());
   });

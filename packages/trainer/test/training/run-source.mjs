@@ -9,6 +9,7 @@ const server = await createViteServer({
   root: fileURLToPath(new URL("../../../../", import.meta.url)),
   logLevel: "error",
   appType: "custom",
+  oxc: { target: "es2023" },
   optimizeDeps: { noDiscovery: true },
   server: { middlewareMode: true, hmr: false, watch: null, ws: false },
   ssr: { resolve: { conditions: ["@fms-accel/source", "module", "node", "import", "default"] } },
