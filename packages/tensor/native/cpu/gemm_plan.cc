@@ -72,7 +72,7 @@ Plan make_plan(const GemmArguments& g, int threads) {
   const int64_t team = g.m * g.n * g.k < kParallelWork ? 1 : threads;
 
   plan.direct_a = g.n <= kDirectColumns && can_read_in_place(g);
-  const int64_t most_rows = plan.direct_a ? direct_rows(g.compute, g.n <= kLanes) : kTileRows;
+  const int64_t most_rows = plan.direct_a ? kDirectRows : kTileRows;
   plan.share_b = prepacked || plan.direct_a || g.m >= g.n;
   plan.share_a = !plan.share_b;
   const int64_t row_pieces = divide_up(g.m, plan.direct_a ? most_rows : kFewRows);

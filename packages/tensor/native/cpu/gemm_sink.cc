@@ -29,27 +29,30 @@ FMS_ACCEL_INLINE void store_apart(T* p, int64_t stride, Floats v, int count) {
 
 template <class C, class Bias>
 void finish(const GemmArguments& g, const TilePlace& place, float* values) {
-  const bool to_c = place.last && g.c.store == nullptr, by_columns = g.c.column_stride != 1;
-  for (int64_t i = 0; i < place.rows; ++i) {
-    float* row = values + i * kTileColumns;
-    float* sums = place.sums == nullptr ? nullptr : place.sums + i * place.sums_stride;
-    C* c = static_cast<C*>(g.c.data) + (place.row + i) * g.c.row_stride + place.column * g.c.column_stride;
-    for (int64_t j = 0; j < place.columns; j += kLanes) {
-      const int count = static_cast<int>(min_of(place.columns - j, kLanes));
-      Floats v = load_floats(row + j);
-      if (g.alpha != 1) v = multiply(broadcast(g.alpha), v);
-      if (!place.first) {
-        v = add(v, load_some(sums + j, count));
-      } else {
-        if (g.beta != 0) {
-          const Floats old = by_columns ? load_apart(c + j * g.c.column_stride, g.c.column_stride, count) : load_some(c + j, count);
-          v = add(v, multiply(broadcast(g.beta), old));
-        }
-        if (g.bias != nullptr) v = add(v, load_some(static_cast<const Bias*>(g.bias) + place.column + j, count));
+  // Copies: the compiler must assume that a store to `values` changes what it refers to.
+  const float alpha = g.alpha, beta = place.first ? g.beta : 0;
+  const int64_t columns = place.columns, row_stride = g.c.row_stride, column_stride = g.c.column_stride;
+  const int64_t sums_stride = place.sums_stride;
+  const bool to_sums = !place.last, to_c = place.last && g.c.store == nullptr;
+  float* sums = place.sums;
+  C* c = static_cast<C*>(g.c.data) + place.row * row_stride + place.column * column_stride;
+  const Bias* bias = place.first && g.bias != nullptr ? static_cast<const Bias*>(g.bias) + place.column : nullptr;
+  const bool adds_sums = !place.first;
+  for (int64_t i = place.rows; i > 0; --i, values += kTileColumns, sums += sums_stride, c += row_stride) {
+    for (int64_t j = 0; j < columns; j += kLanes) {
+      const int count = static_cast<int>(min_of(columns - j, kLanes));
+      Floats v = load_floats(values + j);
+      if (alpha != 1) v = multiply(broadcast(alpha), v);
+      if (adds_sums) v = add(v, load_some(sums + j, count));
+      if (beta != 0) {
+        const C* old = c + j * column_stride;
+        v = add(v, multiply(broadcast(beta), column_stride == 1 ? load_some(old, count) : load_apart(old, column_stride, count)));
       }
-      if (!to_c) store_some(place.last ? row + j : sums + j, v, count);
-      else if (by_columns) store_apart(c + j * g.c.column_stride, g.c.column_stride, v, count);
-      else store_some(c + j, v, count);
+      if (bias != nullptr) v = add(v, load_some(bias + j, count));
+      if (to_sums) store_some(sums + j, v, count);
+      else if (!to_c) store_floats(values + j, v);
+      else if (column_stride == 1) store_some(c + j, v, count);
+      else store_apart(c + j * column_stride, column_stride, v, count);
     }
   }
 }

@@ -11,6 +11,21 @@ FMS_ACCEL_INLINE Floats broadcast_word(const void* p) {
   return broadcast(word);
 }
 
+// One word of A times the vectors of a row of B. For a single vector of pairs the broadcast is part of the product: as an
+// instruction of its own it would be the bottleneck.
+template <class Step, int kVectors>
+FMS_ACCEL_INLINE void multiply_row(const void* word, const Floats (&column)[kVectors], Floats (&sum)[kVectors]) {
+#ifdef __AVX512BF16__
+  if constexpr (kVectors == 1 && Step::kValues == 2) {
+    asm("vdpbf16ps %2%{1to16%}, %1, %0" : "+v"(sum[0]) : "v"(column[0]), "m"(*static_cast<const uint32_t(*)[1]>(word)));
+    return;
+  }
+#endif
+  const Floats row = broadcast_word(word);
+  FMS_ACCEL_UNROLL
+  for (int v = 0; v < kVectors; ++v) sum[v] = Step::multiply_add(row, column[v], sum[v]);
+}
+
 template <int kRows, int kVectors>
 FMS_ACCEL_INLINE void write_tile(Floats (&sum)[kRows][kVectors], void* c, int64_t c_stride, TileStore store) {
   if (store == TileStore::kAddToFloats) {
@@ -61,11 +76,7 @@ struct PackedTile {
       FMS_ACCEL_UNROLL
       for (int v = 0; v < kVectors; ++v) column[v] = load_panel(b + v * kLanes);
       FMS_ACCEL_UNROLL
-      for (int i = 0; i < kRows; ++i) {
-        const Floats row = broadcast_word(a + i);
-        FMS_ACCEL_UNROLL
-        for (int v = 0; v < kVectors; ++v) sum[i][v] = Step::multiply_add(row, column[v], sum[i][v]);
-      }
+      for (int i = 0; i < kRows; ++i) multiply_row<Step>(a + i, column, sum[i]);
     }
     write_tile(sum, c, c_stride, store);
   }
@@ -82,11 +93,7 @@ struct DirectTile {
       FMS_ACCEL_UNROLL
       for (int v = 0; v < kVectors; ++v) column[v] = load_panel(b + v * kLanes);
       FMS_ACCEL_UNROLL
-      for (int i = 0; i < kRows; ++i) {
-        const Floats row = broadcast_word(a + i * a_stride);
-        FMS_ACCEL_UNROLL
-        for (int v = 0; v < kVectors; ++v) sum[i][v] = Step::multiply_add(row, column[v], sum[i][v]);
-      }
+      for (int i = 0; i < kRows; ++i) multiply_row<Step>(a + i * a_stride, column, sum[i]);
     }
     write_tile(sum, c, c_stride, store);
   }
@@ -107,8 +114,8 @@ struct Table {
 
 constexpr Table<TileKernel, PackedTile, FloatStep, kTileRows> kFloatTiles;
 constexpr Table<TileKernel, PackedTile, Bf16Step, kTileRows> kBf16Tiles;
-constexpr Table<DirectKernel, DirectTile, FloatStep, kTileRows> kFloatDirect;
-constexpr Table<DirectKernel, DirectTile, Bf16Step, kTileRows> kBf16Direct;
+constexpr Table<DirectKernel, DirectTile, FloatStep, kDirectRows> kFloatDirect;
+constexpr Table<DirectKernel, DirectTile, Bf16Step, kDirectRows> kBf16Direct;
 
 }  // namespace
 

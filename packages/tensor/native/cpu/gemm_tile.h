@@ -19,11 +19,7 @@ using DirectKernel = void (*)(int64_t steps, const char* a, int64_t a_stride, co
 DirectKernel direct_kernel(Compute compute, int64_t rows, bool narrow);
 
 // Rows of A that a direct kernel reads side by side: few enough to stay in an 8-way first-level cache when they lie a multiple of
-// 4 KiB apart, but enough sums to cover the latency of a product (of bfloat16 pairs some 12 cycles where it is executed in halves).
-FMS_ACCEL_INLINE int64_t direct_rows(Compute compute, bool narrow) {
-  int values = 1;
-  with_step(compute, [&](auto step) { values = decltype(step)::kValues; });
-  return min_of(kTileRows, values == 2 && narrow ? 12 : 8);
-}
+// 4 KiB apart, enough sums to cover the latency of a product.
+constexpr int kDirectRows = kTileRows < 8 ? kTileRows : 8;
 
 }  // namespace fms_accel::FMS_ACCEL_ISA
