@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 
-import { noGrad, type Parameter, type Tensor } from "@fms-accel/tensor";
+import type { Tensor } from "@fms-accel/tensor";
 
 import { writeTextAtomically } from "../files/atomic-write.ts";
 import { listNames } from "../messages/did-you-mean.ts";
@@ -33,34 +33,55 @@ export function writeAdapter(directory: string, config: LoraConfig, tensors: Rea
   writeTextAtomically(join(directory, ADAPTER_CONFIG_NAME), config.toJson());
 }
 
-/**
- * Fills an adapter's parameters from its directory, converting to their dtype.
- * @param parameters by their names in the file
- * @param optional tensors that the file may hold besides, by their names
- * @returns those of the optional tensors that the file holds; the caller disposes them
- * @throws AdapterError listing every tensor that is missing, unexpected, or of another shape
- * @throws SafetensorsError when the file is damaged
- */
-export function readAdapterWeights(
-  directory: string,
-  parameters: ReadonlyMap<string, Parameter>,
-  optional: ReadonlyMap<string, Tensor>,
-): Map<string, Tensor> {
-  const path = join(directory, ADAPTER_WEIGHTS_NAME);
-  if (!existsSync(path)) {
-    throw new AdapterError(describeMissingFile(directory));
+/** The weights of an adapter directory, checked against what the adapter must have. */
+export class AdapterWeights implements Disposable {
+  readonly #file: SafetensorsFile;
+  /** The optional tensors that the file holds. */
+  readonly optional: readonly string[];
+
+  private constructor(file: SafetensorsFile, optional: readonly string[]) {
+    this.#file = file;
+    this.optional = optional;
   }
-  using file = SafetensorsFile.open(path);
-  checkTensors(path, file, parameters, optional);
-  return noGrad(() => {
-    for (const [name, parameter] of parameters) {
-      using stored = file.tensor(name);
-      parameter.copyFrom(stored);
+
+  /**
+   * Opens the weights of an adapter; only the header is read.
+   * @param required shapes of the tensors that the adapter must have, by name
+   * @param optional shapes of tensors that it may have besides
+   * @throws AdapterError listing every tensor that is missing, unexpected, or of another shape
+   * @throws SafetensorsError when the file is damaged
+   */
+  static open(directory: string, required: Shapes, optional: Shapes): AdapterWeights {
+    const path = join(directory, ADAPTER_WEIGHTS_NAME);
+    if (!existsSync(path)) {
+      throw new AdapterError(describeMissingFile(directory));
     }
-    const found = [...optional.keys()].filter((name) => file.entries.has(name));
-    return new Map(found.map((name) => [name, file.tensor(name)]));
-  });
+    const file = SafetensorsFile.open(path);
+    try {
+      checkTensors(path, file, required, optional);
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+    return new AdapterWeights(
+      file,
+      [...optional.keys()].filter((name) => file.entries.has(name)),
+    );
+  }
+
+  /** Overwrites a tensor with the one of that name, converted to its dtype. */
+  read(name: string, into: Tensor): void {
+    using stored = this.#file.tensor(name);
+    into.copyFrom(stored);
+  }
+
+  [Symbol.dispose](): void {
+    this.#file.close();
+  }
 }
+
+/** Shapes of tensors by name. */
+export type Shapes = ReadonlyMap<string, readonly number[]>;
 
 function describeMissingFile(directory: string): string {
   return existsSync(join(directory, PICKLED_WEIGHTS_NAME))
@@ -69,25 +90,16 @@ function describeMissingFile(directory: string): string {
     : `${directory}: expected ${ADAPTER_WEIGHTS_NAME}. Is the download, or the training that should write it, complete?`;
 }
 
-function checkTensors(
-  path: string,
-  file: SafetensorsFile,
-  parameters: ReadonlyMap<string, Parameter>,
-  optional: ReadonlyMap<string, Tensor>,
-): void {
-  const missing: string[] = [];
+function checkTensors(path: string, file: SafetensorsFile, required: Shapes, optional: Shapes): void {
+  const missing = [...required.keys()].filter((name) => !file.entries.has(name));
+  const unexpected = [...file.entries.keys()].filter((name) => !required.has(name) && !optional.has(name));
   const wrong: string[] = [];
-  for (const [name, { shape }] of [...parameters, ...optional]) {
+  for (const [name, expected] of [...required, ...optional]) {
     const found = file.entries.get(name);
-    if (found === undefined) {
-      if (parameters.has(name)) {
-        missing.push(name);
-      }
-    } else if (found.shape.join() !== shape.join()) {
-      wrong.push(`${name} (expected [${shape.join(", ")}], found [${found.shape.join(", ")}])`);
+    if (found !== undefined && found.shape.join() !== expected.join()) {
+      wrong.push(`${name} (expected [${expected.join(", ")}], found [${found.shape.join(", ")}])`);
     }
   }
-  const unexpected = [...file.entries.keys()].filter((name) => !parameters.has(name) && !optional.has(name));
   const problems = [
     describe("of another shape", wrong),
     describe("missing", missing),

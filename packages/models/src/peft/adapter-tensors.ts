@@ -1,7 +1,7 @@
-import type { Parameter } from "@fms-accel/tensor";
+import type { Linear, Module, Parameter } from "@fms-accel/tensor";
 
 import type { CausalLM } from "../modeling/causal-lm.ts";
-import { nameableModules } from "./inject.ts";
+import { type InjectionPlan, nameableModules } from "./inject.ts";
 import type { LoraBias } from "./lora-config.ts";
 import { LoraLinear } from "./lora-linear.ts";
 import { ModulesToSaveWrapper } from "./modules-to-save.ts";
@@ -33,6 +33,44 @@ export function adapterParameters(model: CausalLM, adapter: string, bias: LoraBi
   return named;
 }
 
+/**
+ * Names and shapes of the tensors that an adapter will have, by its plan: what its file must hold. Nothing is allocated for it, so
+ * that a file can be checked first.
+ */
+export function plannedShapes(
+  model: CausalLM,
+  { config, targets, saved }: InjectionPlan,
+): Map<string, readonly number[]> {
+  const shapes = new Map<string, readonly number[]>();
+  const adapted = new Set(targets.map(({ path }) => path));
+  for (const { path, r } of targets) {
+    const { in_features: inFeatures, out_features: outFeatures } = model.getSubmodule(path) as Linear | LoraLinear;
+    const layer = `${PREFIX}${path}`;
+    shapes.set(`${layer}.lora_A.weight`, [r, inFeatures]);
+    shapes.set(`${layer}.lora_B.weight`, [outFeatures, r]);
+    if (config.useDora) {
+      shapes.set(`${layer}.lora_magnitude_vector`, [outFeatures]);
+    }
+  }
+  for (const path of saved) {
+    const module = model.getSubmodule(path);
+    const original = module instanceof ModulesToSaveWrapper ? module.original_module : module;
+    for (const [name, { shape }] of original.namedParameters()) {
+      shapes.set(`${PREFIX}${path}.${name}`, shape);
+    }
+  }
+  const biased = config.bias === "none" ? [] : [...nameableModules(model)].filter(([path]) => !saved.includes(path));
+  for (const [path, module] of biased) {
+    const isAdapted = adapted.has(path);
+    const bias = biasOf(module);
+    if (bias !== undefined && (isAdapted || config.bias === "all")) {
+      const place = isAdapted || module instanceof LoraLinear ? `${path}.base_layer` : path;
+      shapes.set(`${PREFIX}${place}.bias`, bias.shape);
+    }
+  }
+  return shapes;
+}
+
 /** A module with a bias that is trained with the adapter. */
 export interface BiasOwner {
   /** The bias's name in the model: adapted modules have it in their base layer. */
@@ -51,11 +89,17 @@ export function biasOwners(model: CausalLM, adapter: string, bias: LoraBias): re
       if (module.bias !== undefined && (bias === "all" || module.adapters.includes(adapter))) {
         owners.push({ name: `${path}.base_layer.bias`, module: module.base_layer });
       }
-    } else if (bias === "all" && [...module.ownParameters()].some(([name]) => name === "bias")) {
+    } else if (bias === "all" && biasOf(module) !== undefined) {
       owners.push({ name: `${path}.bias`, module: module as unknown as { bias: Parameter | undefined } });
     }
   }
   return owners;
+}
+
+/** A module's own bias, or that of the layer that an adapter wraps. */
+function biasOf(module: Module): Parameter | undefined {
+  const owner = module instanceof LoraLinear ? module.base_layer : module;
+  return [...owner.ownParameters()].find(([name]) => name === "bias")?.[1];
 }
 
 function set(named: Map<string, Parameter>, name: string, parameter: Parameter | undefined): void {

@@ -10,6 +10,7 @@ import { LoraLinear } from "./lora-linear.ts";
 import { checkInitialisation } from "./lora-parameters.ts";
 import { findMinimalTargetModules } from "./minimal-target-modules.ts";
 import { ModulesToSaveWrapper, type TensorModule } from "./modules-to-save.ts";
+import { withinTime } from "./python-regex.ts";
 import { compilePatterns, compileTargets, isAllLinear, isModuleToSave } from "./target-matching.ts";
 
 /** PEFT condenses lists of that many target modules, and longer ones. */
@@ -57,7 +58,7 @@ export function planInjection(model: CausalLM, given: LoraConfig): InjectionPlan
   const { config, warnings } = resolveTargets(model, modules, given);
   const match = compileTargets(config);
   const names = [...modules.keys()];
-  const matches = new Map(names.map((name) => [name, match(name)]));
+  const matches = withinTime("target_modules", () => new Map(names.map((name) => [name, match(name)])));
   const paths = names.filter((name) => matches.get(name) === "target");
   if (paths.length === 0) {
     throw new AdapterConfigError(describeNoMatch(config, modules, [...matches.values()].includes("excluded")));
@@ -72,11 +73,13 @@ export function planInjection(model: CausalLM, given: LoraConfig): InjectionPlan
   }
   const ranks = compilePatterns(config.rankPattern, "rank_pattern");
   const alphas = compilePatterns(config.alphaPattern, "alpha_pattern");
-  const targets = paths.map((path) => ({
-    path,
-    r: ranks.find(path) ?? config.r,
-    alpha: alphas.find(path) ?? config.loraAlpha,
-  }));
+  const targets = withinTime("rank_pattern and alpha_pattern", () =>
+    paths.map((path) => ({
+      path,
+      r: ranks.find(path) ?? config.r,
+      alpha: alphas.find(path) ?? config.loraAlpha,
+    })),
+  );
   const saved = names.filter((name) => isModuleToSave(name, config.modulesToSave ?? []));
   checkSaved(config.modulesToSave ?? [], names);
   return {
@@ -84,6 +87,7 @@ export function planInjection(model: CausalLM, given: LoraConfig): InjectionPlan
     targets,
     saved,
     warnings: [
+      ...given.warnings,
       ...warnings,
       ...unusedNames(config, paths),
       ...unusedPatterns("rank_pattern", ranks.unused()),

@@ -39,6 +39,10 @@ const list: Field = {
   accepts: either(isNull, isStringList),
 };
 
+/** Far beyond what has been of use: a larger number is a slip, and would only fill the memory. */
+const LARGEST_RANK = 65_536;
+const isRank = (value: Json): boolean => isPositiveInteger(value) && Number(value) <= LARGEST_RANK;
+
 /** Initialisations that only say where A and B started: an adapter trained from them loads like any other. */
 const HARMLESS_INITIALISATIONS = ["gaussian", "orthogonal", "eva"];
 /** Initialisations that also change the base weights, so that an adapter means nothing without them. */
@@ -55,7 +59,7 @@ export const LORA_FIELDS: FieldTable = {
     ["revision", text],
     ["peft_version", { ...text, default: PEFT_VERSION }],
     ["inference_mode", flag(false)],
-    ["r", { default: 8, expected: "a positive integer", accepts: isPositiveInteger }],
+    ["r", { default: 8, expected: `a positive integer up to ${LARGEST_RANK}`, accepts: isRank }],
     ["lora_alpha", { default: 8, expected: "a number", accepts: isNumber }],
     [
       "lora_dropout",
@@ -82,8 +86,8 @@ export const LORA_FIELDS: FieldTable = {
       "rank_pattern",
       {
         default: {},
-        expected: "an object that maps module names to positive integers",
-        accepts: either(isNull, isRecordOf(isPositiveInteger)),
+        expected: `an object that maps module names to positive integers up to ${LARGEST_RANK}`,
+        accepts: either(isNull, isRecordOf(isRank)),
       },
     ],
     [

@@ -4,13 +4,13 @@ import { Generator, Module, type Parameter, type Tensor } from "@fms-accel/tenso
 
 import { didYouMean, listNames } from "../messages/did-you-mean.ts";
 import { CausalLM, type CausalLMInputs, type CausalLMOutput, type TiedWeight } from "../modeling/causal-lm.ts";
-import { readAdapterWeights, writeAdapter } from "./adapter-files.ts";
+import { AdapterWeights, writeAdapter } from "./adapter-files.ts";
 import type { LoadAdapterOptions, NewAdapterOptions, SaveAdapterOptions } from "./adapter-options.ts";
 import { checkAdapterName, DEFAULT_ADAPTER } from "./adapter-modules.ts";
 import type { AdapterState } from "./adapter-state.ts";
-import { adapterParameters, biasOwners } from "./adapter-tensors.ts";
+import { adapterParameters, biasOwners, plannedShapes } from "./adapter-tensors.ts";
 import { AdapterConfigError, AdapterError } from "./errors.ts";
-import { inject, nameableModules, planInjection } from "./inject.ts";
+import { inject, type InjectionPlan, nameableModules, planInjection } from "./inject.ts";
 import { LoraConfig } from "./lora-config.ts";
 import { LoraLinear } from "./lora-linear.ts";
 import { ModulesToSaveWrapper } from "./modules-to-save.ts";
@@ -106,13 +106,21 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
    */
   addAdapter(config: LoraConfig, options: NewAdapterOptions = {}): void {
     const adapter = this.#newName(options.adapterName);
-    const warn = options.onWarning ?? emitWarning;
+    this.#add(adapter, this.#plan(adapter, config), options);
+  }
+
+  #plan(adapter: string, config: LoraConfig): InjectionPlan {
     if (config.bias !== "none" && [...this.#configs.values()].some(({ bias }) => bias !== "none")) {
       throw new AdapterConfigError(
         `adapter "${adapter}": only one adapter of a model can train biases (bias is "${config.bias}").`,
       );
     }
-    const plan = planInjection(this.baseModel, config);
+    return planInjection(this.baseModel, config);
+  }
+
+  #add(adapter: string, plan: InjectionPlan, options: NewAdapterOptions): void {
+    const { config, warnings } = plan;
+    const warn = options.onWarning ?? emitWarning;
     inject(this.baseModel, adapter, plan, this.#state, {
       autocastAdapterDType: options.autocastAdapterDType ?? true,
       generator: options.generator,
@@ -120,9 +128,9 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
     for (const { module } of biasOwners(this.baseModel, adapter, config.bias)) {
       module.bias = ownedParameter(module.bias!, false);
     }
-    this.#configs.set(adapter, plan.config);
+    this.#configs.set(adapter, config);
     this.#setTrainable();
-    [...config.warnings, ...plan.warnings].forEach((message) => warn(`adapter "${adapter}": ${message}`));
+    warnings.forEach((message) => warn(`adapter "${adapter}": ${message}`));
   }
 
   /** Adds a saved adapter; it is not active until `setAdapter`. */
@@ -255,31 +263,31 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
 
   #load(directory: string, config: LoraConfig, options: LoadAdapterOptions): void {
     const adapter = this.#newName(options.adapterName);
-    // The initial values are overwritten: they take no random numbers from the caller's generator.
-    const plain = config.with({ initLoraWeights: true, inferenceMode: options.isTrainable !== true });
-    this.addAdapter(plain, { ...options, generator: new Generator(0) });
-    const { targetModules, fanInFanOut } = this.#config(adapter);
     const inferenceMode = options.isTrainable !== true;
-    this.#configs.set(adapter, config.with({ targetModules, fanInFanOut, inferenceMode }));
-    try {
-      this.#read(directory, adapter, options.onWarning ?? emitWarning);
-    } catch (error) {
-      this.deleteAdapter(adapter);
-      throw error;
-    }
-  }
+    const plan = this.#plan(adapter, config.with({ initLoraWeights: true, inferenceMode }));
+    const adapted = plan.targets.map(({ path }) => path);
+    const required = plannedShapes(this.baseModel, plan);
+    const optional = [...vocabularyWeights(this.baseModel, adapted)].filter(([name]) => !required.has(name));
+    const optionalShapes = new Map(optional.map(([name, { shape }]) => [name, shape]));
+    using weights = AdapterWeights.open(directory, required, optionalShapes);
 
-  #read(directory: string, adapter: string, warn: (message: string) => void): void {
-    const parameters = adapterParameters(this.baseModel, adapter, this.#config(adapter).bias);
-    const vocabulary = vocabularyWeights(this.baseModel);
-    const optional = new Map([...vocabulary].filter(([name]) => !parameters.has(name)));
-    const stored = readAdapterWeights(directory, parameters, optional);
-    this.#vocabulary.set(adapter, [...stored.keys()]);
-    const changed = [...stored].filter(([name, tensor]) => replaceWeight(this.baseModel, optional.get(name)!, tensor));
-    stored.forEach((tensor) => tensor.dispose());
+    const warn = options.onWarning ?? emitWarning;
+    config.warnings.forEach((message) => warn(`adapter "${adapter}": ${message}`));
+    // The initial values are overwritten: they take no random numbers from the caller's generator.
+    this.#add(adapter, plan, { ...options, generator: new Generator(0) });
+    const { targetModules, fanInFanOut } = plan.config;
+    this.#configs.set(adapter, config.with({ targetModules, fanInFanOut, inferenceMode }));
+    for (const [name, parameter] of adapterParameters(this.baseModel, adapter, config.bias)) {
+      weights.read(name, parameter);
+    }
+    this.#vocabulary.set(adapter, weights.optional);
+    const changed = weights.optional.filter((name) =>
+      replaceWeight(this.baseModel, new Map(optional).get(name)!, (into) => weights.read(name, into)),
+    );
     if (changed.length > 0) {
-      const names = listNames(changed.map(([name]) => name));
-      warn(`adapter "${adapter}": brings weights of the base model itself, which replace the model's own: ${names}`);
+      warn(
+        `adapter "${adapter}": brings weights of the base model itself, which replace the model's own: ${listNames(changed)}`,
+      );
     }
   }
 

@@ -1,3 +1,5 @@
+import { runInNewContext } from "node:vm";
+
 import { AdapterConfigError } from "./errors.ts";
 
 /**
@@ -14,6 +16,30 @@ export function compileFullMatch(pattern: string, where: string): RegExp {
 /** As `re.match(pattern, name)`: a match that starts at the first character. @throws AdapterConfigError when not translatable. */
 export function compileMatch(pattern: string, where: string): RegExp {
   return compile(pattern, where, (body) => `^(?:${body})`);
+}
+
+/** Milliseconds that matching all modules of a model may take; it takes one or two. */
+const TIME_LIMIT = 2000;
+
+/**
+ * Runs the matching of all names. An expression may take exponential time ("(a*)*b"), and configurations come from anywhere: after a
+ * few seconds it is stopped.
+ * @throws AdapterConfigError when it takes too long
+ */
+export function withinTime<T>(where: string, body: () => T): T {
+  try {
+    // The time limit of the vm module also holds for what the script calls, and inside the matching itself.
+    return runInNewContext("body()", { body }, { timeout: TIME_LIMIT }) as T;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ERR_SCRIPT_EXECUTION_TIMEOUT") {
+      throw new AdapterConfigError(
+        `${where}: the regular expression takes too long on the module names of the model. Nested repetitions, such as ` +
+          '"(.*)*", are the usual reason.',
+        { cause: error },
+      );
+    }
+    throw error;
+  }
 }
 
 function compile(pattern: string, where: string, anchor: (body: string) => string): RegExp {

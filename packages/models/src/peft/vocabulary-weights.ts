@@ -13,20 +13,18 @@ import { compileFullMatch } from "./python-regex.ts";
 const VOCABULARY_MODULES: readonly string[] = ["embed_tokens", "lm_head"];
 
 /**
- * The weights of embeddings and output heads by the names that they have in a file of PEFT if it stores them with an adapter: it does
- * where they are targets of the adapter, or where the vocabulary was resized.
+ * The weights of embeddings and output heads by the names that they have in a file of PEFT if it stores them with an adapter: it
+ * does where they are targets of the adapter, or where the vocabulary was resized.
+ * @param adapted paths of modules that are going to be adapted
  */
-export function vocabularyWeights(model: CausalLM): Map<string, Parameter> {
+export function vocabularyWeights(model: CausalLM, adapted: readonly string[] = []): Map<string, Parameter> {
   const named = new Map<string, Parameter>();
   for (const [path, module] of nameableModules(model)) {
     const inner = module instanceof LoraLinear ? module.base_layer : module;
-    const isVocabulary =
-      inner instanceof Embedding
-        ? inner.num_embeddings === model.config.vocabSize
-        : inner instanceof Linear && isHead(path);
-    if (isVocabulary) {
-      const place = inner === module ? path : `${path}.base_layer`;
-      named.set(`${PREFIX}${place}.weight`, (inner as Embedding | Linear).weight);
+    const isEmbedding = inner instanceof Embedding && inner.num_embeddings === model.config.vocabSize;
+    if (isEmbedding || (inner instanceof Linear && isHead(path))) {
+      const place = inner !== module || adapted.includes(path) ? `${path}.base_layer` : path;
+      named.set(`${PREFIX}${place}.weight`, inner.weight);
     }
   }
   return named;
@@ -44,12 +42,13 @@ export function targetsVocabulary(model: CausalLM, targets: LoraConfig["targetMo
 }
 
 /**
- * Gives every module that uses a parameter the values of a tensor instead. The parameter itself may lie in a mapped file.
- * @returns whether the values differ
+ * Gives every module that uses a parameter one with other values instead. The parameter itself may lie in a mapped file.
+ * @param read fills a tensor of the parameter's shape and dtype with the values
+ * @returns whether they differ
  */
-export function replaceWeight(model: Module, parameter: Parameter, values: Tensor): boolean {
+export function replaceWeight(model: Module, parameter: Parameter, read: (into: Tensor) => void): boolean {
   const replacement = ownedParameter(parameter, false);
-  replacement.copyFrom(values);
+  read(replacement);
   if (Buffer.compare(replacement.toBytes(), parameter.toBytes()) === 0) {
     replacement.dispose();
     return false;

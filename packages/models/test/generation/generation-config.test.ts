@@ -3,6 +3,8 @@ import { describe, expect, it } from "vitest";
 import { GenerationError } from "../../src/generation/errors.ts";
 import { GenerationConfig, type GenerationOptions } from "../../src/generation/generation-config.ts";
 
+import { Chance, fuzzCount, mutateJson } from "../fuzz.ts";
+
 const model = { bosTokenId: 1, eosTokenIds: [2], padTokenId: undefined };
 
 describe("generation settings", () => {
@@ -63,5 +65,35 @@ describe("generation settings", () => {
       /generation_config\.json: "no_repeat_ngram_size" is 3, which is not implemented/,
     );
     expect(() => GenerationConfig.forModel(model, { constructor: 1 })).toThrow(/"constructor" is not a key/);
+  });
+
+  it("mutated files give settings, or one clear error", () => {
+    const chance = new Chance(4);
+    const file = {
+      bos_token_id: 1,
+      eos_token_id: [2, 3],
+      pad_token_id: 0,
+      do_sample: true,
+      temperature: 0.6,
+      top_k: 20,
+      top_p: 0.9,
+      repetition_penalty: 1.05,
+      max_length: 100,
+      num_beams: 1,
+      transformers_version: "5.23.0",
+    };
+    let refused = 0;
+    for (let count = fuzzCount(500); count > 0; count--) {
+      const { value, touched } = mutateJson(file, chance);
+      try {
+        const config = GenerationConfig.forModel(model, value as Record<string, unknown>);
+        expect(config.newTokenLimit(3), touched.join()).toBeGreaterThanOrEqual(0);
+        expect(config.temperature).toBeGreaterThan(0);
+      } catch (error) {
+        expect(error, touched.join()).toBeInstanceOf(GenerationError);
+        refused++;
+      }
+    }
+    expect(refused).toBeGreaterThan(0);
   });
 });

@@ -76,7 +76,7 @@ describe("adapter_config.json", () => {
   it.each<[what: string, changes: object, complaint: RegExp]>([
     ["another method", { peft_type: "IA3" }, /:2: "peft_type" is "IA3"/],
     ["no method", { peft_type: undefined }, /"peft_type" is missing/],
-    ["rank zero", { r: 0 }, /:3: "r" must be a positive integer, found 0/],
+    ["rank zero", { r: 0 }, /:3: "r" must be a positive integer up to 65536, found 0/],
     ["rank as text", { r: "8" }, /found "8"/],
     ["half a rank", { r: 4.5 }, /positive integer/],
     ["a dropout above 1", { lora_dropout: 1.1 }, /"lora_dropout" must be a number from 0 to 1/],
@@ -114,7 +114,7 @@ describe("adapter_config.json", () => {
   it("in code, names are camelCase", () => {
     const misspelt = { loraAlfa: 16 } as object;
     expect(() => new LoraConfig(misspelt)).toThrow(/LoraConfig: "loraAlfa".*Did you mean "loraAlpha"/);
-    expect(() => new LoraConfig({ r: -1 })).toThrow(/LoraConfig: "r" must be a positive integer, found -1/);
+    expect(() => new LoraConfig({ r: -1 })).toThrow(/LoraConfig: "r" must be a positive integer up to 65536, found -1/);
     expect(new LoraConfig({ r: 4, useRslora: true }).with({ loraAlpha: 2 })).toMatchObject({
       r: 4,
       loraAlpha: 2,
