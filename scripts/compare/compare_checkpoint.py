@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.utils import logging
 
 ROOT = Path(__file__).resolve().parents[2]
 TOLERANCE = 1e-5
@@ -36,6 +37,7 @@ def check(source: Path, *options: str) -> float:
 
 
 def main() -> None:
+    logging.disable_progress_bar()
     folders = [Path(p) for p in sys.argv[1:]] or sorted((ROOT / "packages-private/fixtures/models").iterdir())
     worst = 0.0
     for folder in folders:

@@ -1,13 +1,13 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 
-import { type Device, type DType, Generator } from "@fms-accel/tensor";
+import { type Device, type DType, Generator, TensorError } from "@fms-accel/tensor";
 
 import type { Architecture } from "../architectures/architecture.ts";
 import { findArchitecture } from "../architectures/registry.ts";
 import { type CausalLMConfig, isWeightDType } from "../config/causal-lm-config.ts";
-import { type ConfigOptions, configSource, readConfigSource } from "../config/config-source.ts";
-import { ModelsError } from "../errors.ts";
+import { type ConfigOptions, type ConfigSource, configSource, readConfigSource } from "../config/config-source.ts";
+import { ConfigError, ModelsError } from "../errors.ts";
 import type { CausalLM } from "../modeling/causal-lm.ts";
 import { initialiseWeights } from "../modeling/initialise.ts";
 import { Checkpoint } from "../safetensors/checkpoint.ts";
@@ -43,7 +43,7 @@ export const AutoModelForCausalLM = {
     const architecture = findArchitecture(source);
     const config = architecture.parseConfig(source);
     const dtype = chooseDType(options.dtype, config, checkpoint);
-    const model = architecture.create(config, { dtype, device: options.device ?? "cpu" });
+    const model = createModel(source, architecture, config, dtype, options);
     loadWeights(model, checkpoint, architecture, dtype);
     const generationConfig = join(directory, GENERATION_CONFIG_FILE);
     if (existsSync(generationConfig)) {
@@ -59,12 +59,32 @@ export const AutoModelForCausalLM = {
     const architecture: Architecture = findArchitecture(source);
     const parsed = architecture.parseConfig(source);
     const dtype = chooseDType(options.dtype, parsed);
-    const model = architecture.create(parsed, { dtype, device: options.device ?? "cpu" });
+    const model = createModel(source, architecture, parsed, dtype, options);
     initialiseWeights(model, parsed.initializerRange, new Generator(options.seed ?? 0));
     model.eval();
     return model;
   },
 } as const;
+
+/** Makes the modules, with uninitialised weights. Sizes that no memory can hold are the configuration's fault. */
+function createModel<C extends CausalLMConfig>(
+  source: ConfigSource,
+  architecture: Architecture<C>,
+  config: C,
+  dtype: DType,
+  options: ModelLoadOptions,
+): CausalLM<C> {
+  try {
+    return architecture.create(config, { dtype, device: options.device ?? "cpu" });
+  } catch (error) {
+    if (error instanceof TensorError) {
+      throw new ConfigError(`${source.file}: a model of these sizes cannot be made: ${error.message}`, {
+        cause: error,
+      });
+    }
+    throw error;
+  }
+}
 
 function isParsed(config: CausalLMConfig | Readonly<Record<string, unknown>>): config is CausalLMConfig {
   return "raw" in config && "modelType" in config;

@@ -92,7 +92,6 @@ describe("mutated safetensors files", () => {
 describe("mutated sharded checkpoints", () => {
   it("are refused, or opened", { timeout: 600_000 }, async () => {
     const chance = new Chance(3);
-    const index = JSON.parse(readFileSync(join(sharded, "model.safetensors.index.json"), "utf8")) as unknown;
     const root = temporaryDirectory();
     let opened = 0;
     for (let round = fuzzCount(120); round > 0; round--) {
@@ -101,9 +100,14 @@ describe("mutated sharded checkpoints", () => {
       for (const file of SHARDED_FILES) {
         copyFileSync(join(sharded, file), join(directory, file));
       }
-      const { value, touched } = mutateJson(index, chance);
-      const text = Buffer.from(JSON.stringify(value));
-      writeFileSync(join(directory, SHARDED_FILES[1]!), chance.below(3) === 0 ? mutateBytes(text, chance) : text);
+      const file = chance.of(SHARDED_FILES);
+      const original = readFileSync(join(sharded, file));
+      const isJson = file.endsWith(".json");
+      const { value, touched } = isJson
+        ? mutateJson(JSON.parse(original.toString("utf8")), chance)
+        : { value: 0, touched: [file] };
+      const text = isJson ? Buffer.from(JSON.stringify(value)) : original;
+      writeFileSync(join(directory, file), !isJson || chance.below(3) === 0 ? mutateBytes(text, chance) : text);
       const accepted = await acceptsOrRefuses(async () => {
         const model = await AutoModelForCausalLM.fromPretrained(directory, { onWarning: () => {} });
         model.dispose();
