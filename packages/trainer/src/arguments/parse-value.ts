@@ -71,7 +71,8 @@ function parseString(value: unknown, where: string): string {
 function parseNumber(value: unknown, where: string): number {
   const one = single(value, where);
   if (typeof one === "number" && Number.isFinite(one)) return one;
-  if (typeof one === "string" && /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(one.trim())) return Number(one);
+  const isWritten = typeof one === "string" && /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(one.trim());
+  if (isWritten && Number.isFinite(Number(one))) return Number(one);
   throw new ArgumentError(
     `${where}: expected a number such as 8, 0.1 or 2e-4, found ${one === true ? "nothing after the flag" : show(one)}.`,
   );
@@ -79,8 +80,9 @@ function parseNumber(value: unknown, where: string): number {
 
 function parseInteger(value: unknown, where: string): number {
   const one = single(value, where);
-  const number = typeof one === "string" && !/^[+-]?\d+$/.test(one.trim()) ? Number.NaN : Number(one);
-  if (typeof one !== "boolean" && Number.isSafeInteger(number)) return number;
+  const isWritten = typeof one === "string" && /^[+-]?\d+$/.test(one.trim());
+  const number = typeof one === "number" || isWritten ? Number(one) : Number.NaN;
+  if (Number.isSafeInteger(number)) return number;
   throw new ArgumentError(
     `${where}: expected a whole number, found ${one === true ? "nothing after the flag" : show(one)}.`,
   );
@@ -133,5 +135,6 @@ function checkRange(definition: ArgumentDefinition, value: unknown, where: strin
 }
 
 function show(value: unknown): string {
-  return typeof value === "bigint" ? String(value) : (JSON.stringify(value) ?? String(value));
+  const text = typeof value === "bigint" ? String(value) : (JSON.stringify(value) ?? String(value));
+  return text.length > 100 ? `${text.slice(0, 100)}…` : text;
 }

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, renameSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { defaultGenerator } from "@fms-accel/tensor";
 import { z } from "zod";
@@ -116,11 +116,11 @@ export function readRun(
   return { loop, scheduleStep, saved };
 }
 
-/** Arguments that a resumed run may not have changed silently; returns one sentence for each that differs. */
+/** One sentence for each argument that is not what it was when the checkpoint was written. */
 export function describeChangedArguments(directory: string, args: TrainingArguments): string[] {
   const path = join(directory, checkpointFiles.trainingArguments);
   if (!existsSync(path)) return [];
-  const before = JSON.parse(readFileSync(path, "utf8")) as Record<string, unknown>;
+  const before = readJson(path, z.record(z.string(), z.unknown()));
   const silent = new Set([
     "outputDir",
     "resumeFromCheckpoint",

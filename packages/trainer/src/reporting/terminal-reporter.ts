@@ -58,6 +58,10 @@ export class TerminalReporter implements TrainerCallback {
     this.#bar?.update(state.globalStep, { details: this.#describeStep(step, state.maxSteps - state.globalStep) });
   };
 
+  onPredictionStep: NonNullable<TrainerCallback["onPredictionStep"]> = ({ state, batchIndex, batchCount }) => {
+    this.#bar?.update(state.globalStep, { details: `evaluating: batch ${batchIndex + 1} of ${batchCount}` });
+  };
+
   onLog: NonNullable<TrainerCallback["onLog"]> = ({ state, logs }) => {
     if (this.#bar === undefined || !("loss" in logs)) this.print(this.#describeLog(logs, state.maxSteps));
   };

@@ -1,4 +1,4 @@
-import { mkdirSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { TrainingArguments } from "../arguments/groups.ts";
 import { resolveTrainingArguments } from "../arguments/parse.ts";
@@ -114,6 +114,7 @@ export class Trainer<Model extends TrainableModel = TrainableModel> {
    */
   async train(options: TrainOptions = {}): Promise<TrainOutput> {
     await this.prepare();
+    Object.assign(this.control, newTrainerControl());
     const session = await openSession<Model>({
       model: this.model,
       loader: this.#loaders.train,
@@ -346,17 +347,26 @@ export class Trainer<Model extends TrainableModel = TrainableModel> {
 
   /** After the last step: the best weights if wished, the summary, the state in output_dir. */
   async #finish(session: Session<Model>): Promise<TrainOutput> {
-    const { bestModelCheckpoint, bestMetric } = this.state;
-    if (this.args.loadBestModelAtEnd && bestModelCheckpoint !== null) {
-      await this.#modelFiles.restore(this.model, bestModelCheckpoint);
-      this.#say(
-        `Went back to the best weights: ${bestModelCheckpoint} (${this.args.metricForBestModel} ${bestMetric}).`,
-      );
-    }
+    if (this.args.loadBestModelAtEnd) await this.#loadBest();
     const metrics = await this.#log(trainingMetrics(session, this.state));
     this.#sayCounters(session);
     this.saveState();
     return { ...this.#output(session), metrics };
+  }
+
+  async #loadBest(): Promise<void> {
+    const { bestModelCheckpoint, bestGlobalStep, bestMetric } = this.state;
+    // A folder that was moved is looked for under its new parent.
+    const places = [bestModelCheckpoint, bestGlobalStep === null ? null : (this.#store?.path(bestGlobalStep) ?? null)];
+    const found = places.find((place) => place !== null && existsSync(place)) ?? null;
+    if (found === null) {
+      this.#say(
+        `The best checkpoint (${bestModelCheckpoint ?? "none was written"}) is not there; the weights of the last step stay.`,
+      );
+      return;
+    }
+    await this.#modelFiles.restore(this.model, found);
+    this.#say(`Went back to the best weights: ${found} (${this.args.metricForBestModel} ${bestMetric}).`);
   }
 
   /** After a stop: a checkpoint of where the run stands, unless the last step has one. */

@@ -1,5 +1,5 @@
 /** A run that was stopped and resumed equals one that was not, to the bit. */
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, renameSync } from "node:fs";
 import { basename, join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { TrainingCheckpointError, type TrainerCallback, type TrainingArgumentsInput } from "../../src/index.ts";
@@ -212,6 +212,20 @@ describe("resuming", () => {
     expect(kept).toBe(`checkpoint-${evaluations[losses.indexOf(largest)]?.["step"]}`);
     expect(readdirSync(folder).filter((name) => name.startsWith("checkpoint"))).toEqual([kept, "checkpoint-8"].sort());
     expect((await trainer.evaluate())["eval_loss"]).toBe(trainer.state.bestMetric);
+  });
+
+  it("finds the best weights where the folder was moved to", async () => {
+    const before = outputFolder();
+    const best = { maxSteps: 6, saveSteps: 2, evalSteps: 2, loadBestModelAtEnd: true, greaterIsBetter: true } as const;
+    await trainSmall({ kind: "full", args: { ...best, outputDir: before } });
+    const after = outputFolder();
+    renameSync(before, after);
+    const moved = await makeTrainer({
+      kind: "full",
+      args: { ...best, outputDir: after, resumeFromCheckpoint: "checkpoint-4" },
+    });
+    await moved.train();
+    expect((await moved.evaluate())["eval_loss"]).toBe(moved.state.bestMetric);
   });
 
   it("writes nothing where nothing was asked for", async () => {

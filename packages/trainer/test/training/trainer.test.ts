@@ -337,6 +337,18 @@ describe("slots", () => {
 });
 
 describe("a trainer", () => {
+  it("trains again from the start when asked twice", async () => {
+    const trainer = await makeTrainer({
+      kind: "full",
+      args: { maxSteps: 2, saveStrategy: "no", loggingSteps: 1, learningRate: 0 },
+    });
+    await trainer.train();
+    const first = untimed(trainer.state.logHistory);
+    await trainer.train();
+    expect(untimed(trainer.state.logHistory)).toEqual(first);
+    expect(first).toHaveLength(3);
+  });
+
   it("says what it lacks", async () => {
     const model = await makeModel("full");
     const trainer = new Trainer<CausalLM>({ model, args: quiet, output: "silent" });

@@ -1,0 +1,113 @@
+/** Two ranks of the reference's distributed runs, here as two trainers of one process that meet in every collective. */
+import { modelTensors } from "@fms-accel/models";
+import { fixturePath, readSafetensors, relativeDifference } from "@fms-accel/test-utilities";
+import { Tensor } from "@fms-accel/tensor";
+import { describe, expect, it } from "vitest";
+import {
+  InMemoryDataset,
+  loadDataset,
+  SftTrainer,
+  type Communicator,
+  type CommunicatorBuffer,
+  type LogEntry,
+  type Row,
+} from "../../src/index.ts";
+import { curveArguments, curveModel, readCurve } from "./curve-run.ts";
+
+/** Ranks that wait for each other; sums are taken in the order of the ranks. */
+function meetingRanks(size: number): Communicator[] {
+  let present: { buffer: CommunicatorBuffer; rank: number; leave: () => void }[] = [];
+  const meet = (
+    rank: number,
+    buffer: CommunicatorBuffer,
+    combine: (buffers: CommunicatorBuffer[]) => void,
+  ): Promise<void> =>
+    new Promise((leave) => {
+      present.push({ buffer, rank, leave });
+      if (present.length < size) return;
+      const all = present.sort((a, b) => a.rank - b.rank);
+      present = [];
+      combine(all.map((one) => one.buffer));
+      for (const one of all) one.leave();
+    });
+  return Array.from({ length: size }, (_, rank) => ({
+    rank,
+    size,
+    allReduce: (buffer) => meet(rank, buffer, addUp),
+    broadcast: () => Promise.reject(new Error("not needed here")),
+    barrier: () => meet(rank, new Uint8Array(), () => {}),
+    close: () => Promise.resolve(),
+  }));
+}
+
+function addUp(buffers: CommunicatorBuffer[]): void {
+  const values = buffers.map((buffer) =>
+    buffer instanceof Tensor ? buffer.toFloat32Array() : Float64Array.from(buffer),
+  );
+  const sum = values[0]?.map((_, index) => values.reduce((total, one) => total + (one[index] ?? 0), 0));
+  if (sum === undefined) return;
+  for (const buffer of buffers) {
+    if (buffer instanceof Tensor) buffer.copyFrom(Float32Array.from(sum));
+    else buffer.set(sum);
+  }
+}
+
+describe.each(["ddp2-llama", "ddp2-llama-accumulate"])("%s", (name) => {
+  const curve = readCurve(name);
+
+  it("has the losses and gradient norms of the reference on both ranks, and the weights of one rank", async () => {
+    const runs = meetingRanks(2).map(async (communicator) => {
+      const trainer = new SftTrainer({
+        model: await curveModel(name, curve),
+        args: curveArguments(curve),
+        trainDataset: await loadDataset(fixturePath("curves", name, "train.jsonl")),
+        communicator,
+        output: "silent",
+      });
+      await trainer.train();
+      return trainer;
+    });
+    const trainers = await Promise.all(runs);
+    const reference = readSafetensors(fixturePath("curves", "full-llama", "final", "model.safetensors"));
+    for (const { model, state } of trainers) {
+      const logged = state.logHistory.filter((entry) => "loss" in entry);
+      expect(logged).toHaveLength(curve.steps.length);
+      for (const [index, expected] of curve.steps.entries()) {
+        expect(Math.abs(Number(logged[index]?.["loss"]) / expected.loss - 1)).toBeLessThan(1e-5);
+        expect(Math.abs(Number(logged[index]?.["grad_norm"]) / expected.grad_norm - 1)).toBeLessThan(1e-5);
+      }
+      for (const [key, tensor] of modelTensors(model)) {
+        expect(
+          relativeDifference(tensor.toFloat32Array(), (reference.get(key)?.data ?? []) as Float32Array),
+        ).toBeLessThan(1e-4);
+      }
+    }
+  });
+});
+
+describe("an evaluation on several ranks", () => {
+  it("sees every sample once", async () => {
+    const rows: Row[] = [
+      [5, 6, 7],
+      [8, 9],
+      [10, 11, 12, 13],
+      [14, 15],
+      [16, 17, 18],
+    ].map((ids) => ({ input_ids: ids }));
+    const curve = readCurve("full-llama");
+    const evaluate = async (communicator?: Communicator): Promise<LogEntry> => {
+      const trainer = new SftTrainer({
+        model: await curveModel("full-llama", curve),
+        args: { saveStrategy: "no", perDeviceEvalBatchSize: 2 },
+        evalDataset: new InMemoryDataset(rows),
+        ...(communicator === undefined ? {} : { communicator }),
+        output: "silent",
+      });
+      return trainer.evaluate();
+    };
+    const alone = await evaluate();
+    const together = await Promise.all(meetingRanks(2).map(evaluate));
+    for (const metrics of together)
+      expect(Math.abs(Number(metrics["eval_loss"]) / Number(alone["eval_loss"]) - 1)).toBeLessThan(1e-6);
+  });
+});
