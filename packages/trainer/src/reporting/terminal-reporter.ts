@@ -18,6 +18,8 @@ export class TerminalReporter implements TrainerCallback {
   readonly #wantsBar: boolean;
   #bars: MultiBar | undefined;
   #bar: SingleBar | undefined;
+  /** Text behind the bar: what the last step did. */
+  #details = "";
   /** Ends of the latest steps (ms) with the tokens that each read. */
   #recent: { readonly time: number; readonly tokens: number }[] = [];
 
@@ -50,16 +52,23 @@ export class TerminalReporter implements TrainerCallback {
       Presets.shades_classic,
     );
     this.#bar = this.#bars.create(state.maxSteps, state.globalStep, { details: "" });
+    // A process that exits in the middle gives the terminal its cursor back.
+    process.once("exit", this.#endBar);
   };
 
   onStepEnd: NonNullable<TrainerCallback["onStepEnd"]> = ({ state, step }) => {
     this.#recent.push({ time: performance.now(), tokens: step.inputTokens });
     if (this.#recent.length > SPEED_WINDOW + 1) this.#recent.shift();
-    this.#bar?.update(state.globalStep, { details: this.#describeStep(step, state.maxSteps - state.globalStep) });
+    this.#details = this.#describeStep(step, state.maxSteps - state.globalStep);
+    this.#bar?.update(state.globalStep, { details: this.#details });
   };
 
   onPredictionStep: NonNullable<TrainerCallback["onPredictionStep"]> = ({ state, batchIndex, batchCount }) => {
     this.#bar?.update(state.globalStep, { details: `evaluating: batch ${batchIndex + 1} of ${batchCount}` });
+  };
+
+  onEvaluate: NonNullable<TrainerCallback["onEvaluate"]> = ({ state }) => {
+    this.#bar?.update(state.globalStep, { details: this.#details });
   };
 
   onLog: NonNullable<TrainerCallback["onLog"]> = ({ state, logs }) => {
@@ -71,6 +80,13 @@ export class TerminalReporter implements TrainerCallback {
   };
 
   onTrainEnd: NonNullable<TrainerCallback["onTrainEnd"]> = () => {
+    this.#endBar();
+  };
+
+  #endBar = (): void => {
+    process.removeListener("exit", this.#endBar);
+    // Lines that were printed since the last redraw.
+    this.#bars?.update();
     this.#bars?.stop();
     this.#bars = undefined;
     this.#bar = undefined;

@@ -83,7 +83,12 @@ describe("progress", () => {
     const reporter = new TerminalReporter(terminal, true);
     await reporter.onTrainBegin({ ...event(), resumedFrom: undefined });
     await reporter.onStepEnd({ ...event(), step });
+    await reporter.onPredictionStep({ ...event(), batchIndex: 2, batchCount: 3 });
+    await reporter.onEvaluate({ ...event(), metrics: {} });
+    await reporter.onSave({ ...event(), checkpoint: "out/checkpoint-1" });
     await reporter.onTrainEnd(event());
+    // Printed just before the end, and yet there.
+    expect(text).toContain("Saved checkpoint-1.");
     expect(text).toMatch(/25% \| step 1\/4 \| loss 2\.346 \| lr 2e-4 \| grad norm 1\.5 \| [\d.,e]+ tokens\/s \| ETA/);
     const end = text.length;
     await reporter.onLog({ ...event(), logs: { loss: 1, epoch: 1, step: 1 } });

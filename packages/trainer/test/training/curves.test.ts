@@ -33,32 +33,33 @@ describe.each(["full-llama", "lora-llama", "lora-llama-nopadtokens"])("%s", (nam
 
 describe("bf16-llama", () => {
   const curve = readCurve("bf16-llama");
+  const full = readCurve("full-llama");
+  const allowed = curve.compared_with;
+  if (allowed === undefined) throw new Error("the fixture has no tolerances");
 
-  it("stays as near to the float32 curve as the reference's own autocast run does", async () => {
+  it("is as near to the float32 curve, and to the reference's bfloat16 curve, as those two are to each other", async () => {
     const { logHistory, model } = await runCurve("bf16-llama");
-    const full = readCurve("full-llama");
     const logged = logHistory.filter((entry) => "loss" in entry);
-    const of = (key: string): number[] => logged.map((entry) => Number(entry[key]));
-    const allowed = curve.compared_with;
-    if (allowed === undefined) throw new Error("the fixture has no tolerances");
-    expect(
-      largestDifference(
-        of("loss"),
-        full.steps.map(({ loss }) => loss),
-      ),
-    ).toBeLessThan(2 * allowed.largest_loss_difference);
-    expect(
-      largestDifference(
-        of("grad_norm"),
-        full.steps.map((step) => step.grad_norm),
-      ),
-    ).toBeLessThan(2 * allowed.largest_grad_norm_difference);
+    for (const { steps } of [full, curve]) {
+      for (const [key, largest] of [
+        ["loss", allowed.largest_loss_difference],
+        ["grad_norm", allowed.largest_grad_norm_difference],
+      ] as const) {
+        const own = logged.map((entry) => Number(entry[key]));
+        expect(
+          largestDifference(
+            own,
+            steps.map((step) => step[key]),
+          ),
+        ).toBeLessThan(largest);
+      }
+    }
+    // Where a gradient is almost 0, its sign is chance, and AdamW moves by the sign: the largest difference is that of a few weights.
     const reference = readSafetensors(fixturePath("curves", "full-llama", "final", "model.safetensors"));
     for (const [key, tensor] of modelTensors(model)) {
       expect(tensor.dtype).toBe("float32");
-      expect(largestDifference(tensor.toFloat32Array(), reference.get(key)?.data ?? [])).toBeLessThan(
-        2 * allowed.largest_final_weight_difference,
-      );
+      const difference = largestDifference(tensor.toFloat32Array(), reference.get(key)?.data ?? []);
+      expect(difference).toBeLessThan(1.5 * allowed.largest_final_weight_difference);
     }
   });
 });
