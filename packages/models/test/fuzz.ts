@@ -64,10 +64,10 @@ function paths(value: unknown, prefix: readonly (string | number)[] = []): (read
   if (typeof value !== "object" || value === null) {
     return [];
   }
-  return Object.entries(value).flatMap(([key, child]) => {
-    const path = [...prefix, Array.isArray(value) ? Number(key) : key];
-    return [path, ...paths(child, path)];
-  });
+  const entries: (readonly [string | number, unknown])[] = Array.isArray(value)
+    ? value.map((child: unknown, index) => [index, child] as const) // not the properties that a mutation gave the array
+    : Object.entries(value);
+  return entries.flatMap(([key, child]) => [[...prefix, key], ...paths(child, [...prefix, key])]);
 }
 
 /** A copy of a JSON object with one to three keys changed, removed, renamed or added; and the paths that were touched. */

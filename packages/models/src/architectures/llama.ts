@@ -5,8 +5,9 @@
 import { add, Embedding, Linear, Module, mul, reshape, type Tensor, transpose } from "@fms-accel/tensor";
 import { z } from "zod";
 
-import { type CausalLMConfig, parseDType, parsePaddingIdx, parseTokenIds } from "../config/causal-lm-config.ts";
-import { type ConfigSource, configError, parseWith } from "../config/config-source.ts";
+import { parseHeads, requireEvenHeads } from "../config/attention-heads.ts";
+import { type CausalLMConfig, parseCommon, parsePaddingIdx } from "../config/causal-lm-config.ts";
+import { type ConfigSource, parseWith } from "../config/config-source.ts";
 import { commonFields, dropoutRate, layerCount, positive, size } from "../config/fields.ts";
 import { checkUnreadKeys } from "../config/inert-keys.ts";
 import { parseRope, ropeFields } from "../config/rope-fields.ts";
@@ -54,36 +55,16 @@ const configFields = z.object({
 export function parseLlamaConfig(source: ConfigSource): LlamaConfig {
   checkUnreadKeys(source, Object.keys(configFields.shape));
   const fields = parseWith(source, configFields, source.json);
-  const { hidden_size: hiddenSize, num_attention_heads: heads } = fields;
-  const keyValueHeads = fields.num_key_value_heads ?? heads;
-  if (fields.head_dim == null && hiddenSize % heads !== 0) {
-    throw configError(
-      source,
-      ["hidden_size"],
-      `expected a multiple of num_attention_heads (${heads}), found ${hiddenSize}`,
-    );
-  }
-  if (heads % keyValueHeads !== 0) {
-    throw configError(
-      source,
-      ["num_key_value_heads"],
-      `expected a divisor of num_attention_heads (${heads}), found ${keyValueHeads}`,
-    );
-  }
-  const headDim = fields.head_dim ?? hiddenSize / heads;
-  if (headDim % 2 !== 0) {
-    throw configError(source, ["head_dim"], `rotary embeddings need an even number, found ${headDim}`);
-  }
+  const heads = parseHeads(source, fields);
+  requireEvenHeads(source, heads.headDim);
   return {
     modelType: "llama",
     architecture: "LlamaForCausalLM",
-    vocabSize: fields.vocab_size,
-    hiddenSize,
+    ...parseCommon(source, fields),
+    ...heads,
+    hiddenSize: fields.hidden_size,
     intermediateSize: fields.intermediate_size,
     numHiddenLayers: fields.num_hidden_layers,
-    numAttentionHeads: heads,
-    numKeyValueHeads: keyValueHeads,
-    headDim,
     hiddenAct: fields.hidden_act,
     maxPositionEmbeddings: fields.max_position_embeddings,
     rmsNormEps: fields.rms_norm_eps,
@@ -91,16 +72,12 @@ export function parseLlamaConfig(source: ConfigSource): LlamaConfig {
     attentionDropout: fields.attention_dropout ?? 0,
     mlpBias: fields.mlp_bias,
     tieWordEmbeddings: fields.tie_word_embeddings ?? false,
-    initializerRange: fields.initializer_range,
     paddingIdx: parsePaddingIdx(source, fields.pad_token_id, fields.vocab_size),
-    ...parseTokenIds(source, fields),
-    dtype: parseDType(source, fields),
     rope: parseRope(source, fields, {
       maxPositionEmbeddings: fields.max_position_embeddings,
-      rotaryDim: headDim,
+      rotaryDim: heads.headDim,
       defaultTheta: 10_000,
     }),
-    raw: source.json,
   };
 }
 

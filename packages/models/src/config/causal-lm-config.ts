@@ -38,11 +38,35 @@ export function isWeightDType(name: string): name is DType {
   return (WEIGHT_DTYPES as readonly string[]).includes(name);
 }
 
+/** What `commonFields` of an architecture's schema gives. */
+interface CommonFields {
+  readonly vocab_size: number;
+  readonly initializer_range: number;
+  readonly bos_token_id?: number | number[] | null | undefined;
+  readonly eos_token_id?: number | number[] | null | undefined;
+  readonly pad_token_id?: number | null | undefined;
+  readonly dtype?: string | null | undefined;
+  readonly torch_dtype?: string | null | undefined;
+}
+
+type CommonSettings = Pick<
+  CausalLMConfig,
+  "vocabSize" | "initializerRange" | "bosTokenId" | "eosTokenIds" | "padTokenId" | "dtype" | "raw"
+>;
+
+/** The settings that all architectures read alike. */
+export function parseCommon(source: ConfigSource, fields: CommonFields): CommonSettings {
+  return {
+    vocabSize: fields.vocab_size,
+    initializerRange: fields.initializer_range,
+    ...parseTokenIds(source, fields),
+    dtype: parseDType(source, fields),
+    raw: source.json,
+  };
+}
+
 /** dtype of the weights from `dtype` (transformers 5) or `torch_dtype` (transformers 4); "torch.bfloat16" is understood. */
-export function parseDType(
-  source: ConfigSource,
-  fields: { dtype?: string | null | undefined; torch_dtype?: string | null | undefined },
-): DType | undefined {
+function parseDType(source: ConfigSource, fields: CommonFields): DType | undefined {
   const key = fields.dtype == null ? "torch_dtype" : "dtype";
   const name = (fields.dtype ?? fields.torch_dtype)?.replace(/^torch\./, "");
   if (name === undefined || name === "auto") {
@@ -77,14 +101,9 @@ export function parsePaddingIdx(
 }
 
 /** The special token ids; ids outside the vocabulary are left out with a warning, since published files have them. */
-export function parseTokenIds(
+function parseTokenIds(
   source: ConfigSource,
-  fields: {
-    bos_token_id?: number | number[] | null | undefined;
-    eos_token_id?: number | number[] | null | undefined;
-    pad_token_id?: number | null | undefined;
-    vocab_size: number;
-  },
+  fields: CommonFields,
 ): Pick<CausalLMConfig, "bosTokenId" | "eosTokenIds" | "padTokenId"> {
   const within = (key: string, ids: number | number[] | null | undefined): number[] =>
     [ids ?? []].flat().filter((id) => {
