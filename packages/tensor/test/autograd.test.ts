@@ -174,16 +174,22 @@ test("an asynchronous scope is refused", () => {
 
 // ---- Checkpointing -------------------------------------------------------------------------------------------------------------
 
+type Body = (x: Tensor) => Tensor;
+type Call = (body: Body, x: Tensor) => Tensor;
+const plainly: Call = (body, x) => body(x);
+const checkpointed: Call = (body, x) => checkpoint(body, x);
+
+function gradientsOfClosure(call: Call): (number[] | undefined)[] {
+  const x = leaf(0.5, -1, 2);
+  const w = leaf(3, 4, 5);
+  const y = scope(() => call((input) => tanh(mul(mul(input, w), 0.1)), mul(x, 2)));
+  sum(mul(y, y)).backward();
+  return [x.grad?.toArray(), w.grad?.toArray()];
+}
+
 test("checkpoint gives the gradients of a plain call, also of what the body closes over", () => {
-  const run = (wrap: (body: (x: Tensor) => Tensor, x: Tensor) => Tensor): (number[] | undefined)[] => {
-    const x = leaf(0.5, -1, 2);
-    const w = leaf(3, 4, 5);
-    const y = scope(() => wrap((input) => tanh(mul(mul(input, w), 0.1)), mul(x, 2)));
-    sum(mul(y, y)).backward();
-    return [x.grad?.toArray(), w.grad?.toArray()];
-  };
-  const plain = run((body, x) => body(x));
-  expect(run((body, x) => checkpoint(body, x))).toEqual(plain);
+  const plain = gradientsOfClosure(plainly);
+  expect(gradientsOfClosure(checkpointed)).toEqual(plain);
   expect(plain[1]).toHaveLength(3);
 });
 
@@ -197,13 +203,10 @@ test("checkpoint keeps no intermediate tensors", () => {
 
 test("checkpoint with several outputs, and one within another", () => {
   const x = leaf(1, 2, 3, 4);
-  const [a, b] = checkpoint(
-    (input) => {
-      const inner = checkpoint((z) => mul(z, z), input);
-      return [slice(inner, 0, 0, 2), slice(inner, 0, 2, 4)];
-    },
-    x,
-  ) as [Tensor, Tensor];
+  const [a, b] = checkpoint<[Tensor, Tensor]>((input) => {
+    const inner = checkpoint((z) => mul(z, z), input);
+    return [slice(inner, 0, 0, 2), slice(inner, 0, 2, 4)];
+  }, x);
   sum(cat([a, mul(b, 3)], 0)).backward();
   expect(x.grad?.toArray()).toEqual([2, 4, 18, 24]);
 });
@@ -213,13 +216,14 @@ test("a checkpoint without anything to differentiate records nothing", () => {
   expect(y.requiresGrad).toBe(false);
 });
 
+function resultsWithDropout(call: Call): unknown {
+  manualSeed(7);
+  const x = randomTensor([64], { requiresGrad: true });
+  const y = call((input) => dropout(mul(input, 2), 0.5), x);
+  sum(mul(y, y)).backward();
+  return [y.toArray(), x.grad?.toArray(), defaultGenerator.state()];
+}
+
 test("dropout masks repeat in the second forward pass, and the generator goes on as if there was none", () => {
-  const run = (wrap: (body: (x: Tensor) => Tensor, x: Tensor) => Tensor): unknown => {
-    manualSeed(7);
-    const x = randomTensor([64], { requiresGrad: true });
-    const y = wrap((input) => dropout(mul(input, 2), 0.5), x);
-    sum(mul(y, y)).backward();
-    return [y.toArray(), x.grad?.toArray(), defaultGenerator.state()];
-  };
-  expect(run((body, x) => checkpoint(body, x))).toEqual(run((body, x) => body(x)));
+  expect(resultsWithDropout(checkpointed)).toEqual(resultsWithDropout(plainly));
 });

@@ -45,6 +45,12 @@ function reference(m: number, n: number, k: number, a: Operand, b: Operand): Flo
 const rows = (values: ArrayLike<number>, width: number): Operand => ({ values, row: width, column: 1 });
 const columns = (values: ArrayLike<number>, width: number): Operand => ({ values, row: 1, column: width });
 
+// A [height, width] matrix as its transposed storage holds it.
+function asStored(values: Float64Array, isTransposed: boolean, height: number, width: number): Float64Array {
+  return isTransposed ? values.map((_, i) => values[(i % height) * width + Math.floor(i / height)] as number) : values;
+}
+const half = (values: Float64Array): Float64Array => values.map((v) => 0.5 * v);
+
 const SHAPES: [number, number, number][] = [
   [1, 1, 1],
   [3, 5, 7],
@@ -78,8 +84,6 @@ describe.each(["float32", "bfloat16", "float16"] as DType[])("matmul in %s", (dt
         const gb = reference(k, n, m, leftT, rows(wv, n));
         const aGrad = (a.grad as Tensor).toFloat32Array();
         const bGrad = (b.grad as Tensor).toFloat32Array();
-        const asStored = (values: Float64Array, flip: boolean, height: number, width: number): ArrayLike<number> =>
-          flip ? values.map((_, i) => values[(i % height) * width + Math.floor(i / height)] as number) : values;
         expect(relativeDifference(aGrad, asStored(ga, transposeA, m, k))).toBeLessThan(limit);
         expect(relativeDifference(bGrad, asStored(gb, transposeB, k, n))).toBeLessThan(limit);
       }
@@ -182,23 +186,23 @@ test("linear keeps x's dtype when the weight has another one", () => {
   expect((weight.grad as Tensor).dtype).toBe("float32");
 });
 
+function addmmResults(overwriteInput: boolean): Float32Array[] {
+  const input = randomTensor([9, 6], { seed: 1, requiresGrad: true });
+  const a = randomTensor([9, 4], { seed: 2, requiresGrad: true });
+  const b = randomTensor([6, 4], { seed: 3, requiresGrad: true });
+  // A fresh result, as overwriting demands.
+  const base = linear(input, randomTensor([6, 6], { seed: 4 }));
+  const y = addmm(base, a, b, { alpha: 0.5, transposeB: true, overwriteInput });
+  y.backward(randomTensor([9, 6], { seed: 5 }));
+  return [y, ...[input, a, b].map((t) => t.grad as Tensor)].map((t) => t.toFloat32Array());
+}
+
 test("addmm: scaled sum and its gradients; overwriting gives the same bits", () => {
-  const run = (overwriteInput: boolean): Float32Array[] => {
-    const input = randomTensor([9, 6], { seed: 1, requiresGrad: true });
-    const a = randomTensor([9, 4], { seed: 2, requiresGrad: true });
-    const b = randomTensor([6, 4], { seed: 3, requiresGrad: true });
-    // A fresh result, as overwriting demands.
-    const base = linear(input, randomTensor([6, 6], { seed: 4 }));
-    const y = addmm(base, a, b, { alpha: 0.5, transposeB: true, overwriteInput });
-    y.backward(randomTensor([9, 6], { seed: 5 }));
-    return [y, ...[input, a, b].map((t) => t.grad as Tensor)].map((t) => t.toFloat32Array());
-  };
-  const plain = run(false);
-  expect(run(true)).toEqual(plain);
+  const plain = addmmResults(false);
+  expect(addmmResults(true)).toEqual(plain);
   const a = randomTensor([9, 4], { seed: 2 }).toFloat32Array();
   const b = randomTensor([6, 4], { seed: 3 }).toFloat32Array();
   const g = randomTensor([9, 6], { seed: 5 }).toFloat32Array();
-  const half = (values: Float64Array): Float64Array => values.map((v) => 0.5 * v);
   expect(relativeDifference(plain[2] as Float32Array, half(reference(9, 4, 6, rows(g, 6), rows(b, 4))))).toBeLessThan(1e-6);
   expect(relativeDifference(plain[3] as Float32Array, half(reference(6, 4, 9, columns(g, 6), rows(a, 4))))).toBeLessThan(1e-6);
 });

@@ -38,8 +38,8 @@ test("submodules are found and replaced by path, in lists too", () => {
   const block = new Block();
   model.setSubmodule("layers.0", block);
   expect(model.layers[0]).toBe(block);
-  expect(() => model.getSubmodule("layers.7.q_proj")).toThrow('no module "layers.7.q_proj"');
-  expect(() => model.getSubmodule("layers.0.k_proj")).toThrow("q_proj, norm");
+  expect(() => model.getSubmodule("layers.7.q_proj")).toThrow('no module "layers.7.q_proj" in Model');
+  expect(() => model.getSubmodule("layers.0.k_proj")).toThrow("in Block, which has q_proj, norm");
   expect(() => model.setSubmodule("nothing", block)).toThrow("no module");
 });
 

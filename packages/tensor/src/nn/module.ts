@@ -66,23 +66,13 @@ export abstract class Module {
 
   /** The module at a path such as "model.layers.0.self_attn". Throws TensorError with the names that exist. */
   getSubmodule(path: string): Module {
-    let current: Module = this;
-    let done = "";
-    let rest = path;
-    while (rest !== "") {
-      // A child's name may itself contain a dot ("layers.0").
-      const child: [string, Module] | undefined = [...current.namedChildren()].find(
-        ([name]) => rest === name || rest.startsWith(`${name}.`),
-      );
-      if (child === undefined) {
-        const names = [...current.namedChildren()].map(([name]) => name).join(", ");
-        throw new TensorError(`no module ${JSON.stringify(path)}: ${JSON.stringify(done)} has ${names || "no children"}`);
-      }
-      done = join(done, child[0]);
-      rest = rest.slice(child[0].length + 1);
-      current = child[1];
+    if (path === "") return this;
+    // A child's name may itself contain a dot ("layers.0").
+    for (const [name, child] of this.namedChildren()) {
+      if (path === name || path.startsWith(`${name}.`)) return child.getSubmodule(path.slice(name.length + 1));
     }
-    return current;
+    const names = [...this.namedChildren()].map(([name]) => name).join(", ");
+    throw new TensorError(`no module ${JSON.stringify(path)} in ${this.constructor.name}, which has ${names || "no children"}`);
   }
 
   /** Puts `module` in the place of the one at `path`. Throws TensorError when nothing stands there. */
