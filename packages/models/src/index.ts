@@ -76,9 +76,8 @@ export {
   type GenerativeModel,
 } from "./generation/generate.ts";
 export { GenerationConfig, type GenerationOptions } from "./generation/generation-config.ts";
-export { IncrementalDecoder, type TokenDecoder } from "./generation/incremental-decoder.ts";
 export type { GenerationInputs } from "./generation/prompt-batch.ts";
-export type { FinishReason } from "./generation/stop-conditions.ts";
+export type { FinishReason, TokenDecoder } from "./generation/stop-conditions.ts";
 
 // ---- Tokenizers ----------------------------------------------------------------------------------------------------
 export {

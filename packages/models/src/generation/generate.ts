@@ -1,17 +1,15 @@
 import { setImmediate } from "node:timers/promises";
 
-import { type Device, type Generator, noGrad, scope, slice } from "@fms-accel/tensor";
+import { type Device, type Generator, noGrad, scope, slice, type Tensor } from "@fms-accel/tensor";
 
 import type { CausalLMConfig } from "../config/causal-lm-config.ts";
 import type { CausalLMInputs } from "../modeling/causal-lm.ts";
 import type { KeyValueCache } from "../modeling/key-value-cache.ts";
-import type { Tensor } from "@fms-accel/tensor";
 import { DynamicCache } from "./dynamic-cache.ts";
 import { GenerationError } from "./errors.ts";
 import { GenerationConfig, type GenerationOptions } from "./generation-config.ts";
-import type { TokenDecoder } from "./incremental-decoder.ts";
 import { type GenerationInputs, PromptBatch } from "./prompt-batch.ts";
-import { type FinishReason, StopConditions } from "./stop-conditions.ts";
+import { type FinishReason, StopConditions, type TokenDecoder } from "./stop-conditions.ts";
 import { TokenChooser } from "./token-chooser.ts";
 
 /** Room for new tokens that a cache is made with; beyond it the buffers grow. */

@@ -1,6 +1,10 @@
 import { GenerationError } from "./errors.ts";
 import type { GenerationConfig } from "./generation-config.ts";
-import type { TokenDecoder } from "./incremental-decoder.ts";
+
+/** What turns token ids into text; a tokenizer. */
+export interface TokenDecoder {
+  decode(tokens: readonly number[]): string;
+}
 
 /** Why a row ended: an end-of-sequence token, a stop string, or the limit on new tokens. */
 export type FinishReason = "eos" | "stop_string" | "length";

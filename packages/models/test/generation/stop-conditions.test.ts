@@ -1,31 +1,13 @@
 import { describe, expect, it } from "vitest";
 
 import { GenerationConfig } from "../../src/generation/generation-config.ts";
-import { IncrementalDecoder, type TokenDecoder } from "../../src/generation/incremental-decoder.ts";
-import { StopConditions } from "../../src/generation/stop-conditions.ts";
+import { StopConditions, type TokenDecoder } from "../../src/generation/stop-conditions.ts";
 
 /** Tokens are bytes. */
 const bytes: TokenDecoder = { decode: (tokens) => Buffer.from(tokens).toString("utf8") };
 /** Tokens are words, joined by spaces: what a token adds depends on what stands before it. */
 const vocabulary = ["Hello", "world", "again"];
 const words: TokenDecoder = { decode: (tokens) => tokens.map((token) => vocabulary[token]).join(" ") };
-
-const stream = (decoder: TokenDecoder, tokens: readonly number[]): string[] => {
-  const incremental = new IncrementalDecoder(decoder);
-  return [...tokens.map((token) => incremental.push(token)), incremental.flush()];
-};
-
-describe("text from tokens one by one", () => {
-  it("keeps the spaces between words", () => {
-    expect(stream(words, [0, 1, 1, 2])).toEqual(["Hello", " world", " world", " again", ""]);
-  });
-
-  it("holds back characters until they are whole", () => {
-    const text = "aé😀";
-    expect(stream(bytes, [...Buffer.from(text)])).toEqual(["a", "", "é", "", "", "", "😀", ""]);
-    expect(stream(bytes, [0x61, 0xf0, 0x9f])).toEqual(["a", "", "", "\uFFFD"]);
-  });
-});
 
 const finished = (options: object, decoder: TokenDecoder | undefined, tokens: readonly number[]): unknown =>
   new StopConditions(new GenerationConfig(options), decoder).finished(tokens);
