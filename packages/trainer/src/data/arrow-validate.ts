@@ -1,4 +1,4 @@
-import { DataType, type Data, type RecordBatch } from "apache-arrow";
+import { DataType, Type, type Data, type RecordBatch } from "apache-arrow";
 
 /**
  * Checks that everything in a batch points into the batch: apache-arrow trusts offsets and lengths, and a damaged one makes it walk
@@ -38,7 +38,7 @@ function validateColumn(column: Data, name: string): void {
   } else if (DataType.isBool(type)) {
     if (column.values.length * 8 < length) fail(name, `${length} bits`, `${column.values.length} bytes`);
   } else if (!DataType.isNull(type)) {
-    if (!hasPlainValues(type)) fail(name, "numbers, text, lists or structs", type.toString());
+    if (!hasPlainValues(type)) fail(name, "numbers, text, lists or structs", Type[column.typeId]);
     if (column.values.length < length * column.stride) fail(name, `${length} values`, String(column.values.length));
   }
   for (const child of column.children) validateColumn(child, name);

@@ -9,10 +9,11 @@ export type RenderPrefix = (messages: readonly ChatMessage[], addGenerationPromp
  * What the assistant wrote, in UTF-16 positions of the rendered conversation, for templates without `{% generation %}`: prefixes of
  * the conversation are rendered, and everything is masked that does not come with an assistant's message. The header of an answer is
  * masked with the message before it (fms-hf-tuning's `tokenize_and_apply_chat_template_with_masking`); an answer that comes first
- * or behind another keeps its header.
+ * or behind another keeps its header. Where a template writes the start of a conversation differently once it goes on (thinking left
+ * out of earlier turns, another line break, a system prompt in the last turn), the border is found by the answer's own text.
  *
  * @param text the whole conversation, rendered
- * @throws DatasetError where a template writes the start of a conversation differently once it goes on
+ * @throws DatasetError where an answer cannot be found in the text
  */
 export function assistantSpans(
   text: string,
@@ -21,60 +22,73 @@ export function assistantSpans(
   where: DataLocation,
 ): KeySpan[] {
   const spans: KeySpan[] = [];
-  let position = 0;
-  for (let start = 0; start < messages.length;) {
-    const isAnswer = messages[start]!.role === "assistant";
-    let end = start + 1;
-    while (end < messages.length && (messages[end]!.role === "assistant") === isAnswer) end += 1;
-    const next = end === messages.length ? text.length : endOfPrefix(text, messages, end, !isAnswer, render, where);
-    if (isAnswer) spans.push([position, next]);
-    position = next;
-    start = end;
+  for (let first = 0; first < messages.length; first++) {
+    if (messages[first]?.["role"] !== "assistant") continue;
+    let behind = first + 1;
+    while (behind < messages.length && messages[behind]?.["role"] === "assistant") behind += 1;
+    const start = first === 0 ? firstHeader(text, messages, render) : (prefixLength(first, true) ?? startOf(first));
+    const end = behind === messages.length ? text.length : (prefixLength(behind, false) ?? endOf(behind - 1));
+    if (start === undefined || end === undefined || start > end) {
+      throw new DatasetError(`the answer of message ${first} cannot be found in what the chat template writes`, where, {
+        hint: "put {% generation %} … {% endgeneration %} around the assistant's text in the chat template",
+      });
+    }
+    spans.push([start, end]);
+    first = behind;
   }
   return spans;
+
+  /** Length of the first `count` messages, if the text begins with them. */
+  function prefixLength(count: number, addGenerationPrompt: boolean): number | undefined {
+    const prefix = render(messages.slice(0, count), addGenerationPrompt);
+    return text.startsWith(prefix) ? prefix.length : undefined;
+  }
+
+  function startOf(index: number): number | undefined {
+    const { before } = withPlaceholder(messages, index, render);
+    return before !== undefined && text.startsWith(before) ? before.length : undefined;
+  }
+
+  /** What closes an answer is learnt from the conversation up to it; what follows is the same whatever the answer. */
+  function endOf(index: number): number | undefined {
+    const { after: closing } = withPlaceholder(messages.slice(0, index + 1), index, render);
+    const { after } = withPlaceholder(messages, index, render);
+    if (closing === undefined || after?.startsWith(closing) !== true) return undefined;
+    const rest = after.slice(closing.length);
+    return text.endsWith(rest) ? text.length - rest.length : undefined;
+  }
 }
 
-/** Where the first `count` messages end in the text, together with the header of an answer that follows. */
-function endOfPrefix(
-  text: string,
-  messages: readonly ChatMessage[],
-  count: number,
-  beforeAnswer: boolean,
-  render: RenderPrefix,
-  where: DataLocation,
-): number {
-  const prefix = render(messages.slice(0, count), beforeAnswer);
-  if (text.startsWith(prefix)) return prefix.length;
-  const end = beforeAnswer ? undefined : endOfRewrittenAnswer(text, messages, count, render);
-  if (end !== undefined) return end;
-  throw new DatasetError(`the chat template writes the first ${count} messages differently when more follow`, where, {
-    hint: "put {% generation %} … {% endgeneration %} around the assistant's text in the chat template",
-  });
+/**
+ * Where the header of an answer begins that comes first, behind what a template writes before all messages: a header is what stands
+ * between an answer and the next. A template that allows no two answers in a row leaves the header untrained.
+ */
+function firstHeader(text: string, messages: readonly ChatMessage[], render: RenderPrefix): number | undefined {
+  const { before } = withPlaceholder(messages, 0, render);
+  if (before === undefined || !text.startsWith(before)) return undefined;
+  const [answer] = messages;
+  if (answer === undefined) return undefined;
+  let header = "";
+  try {
+    const one = render([answer], false);
+    const two = withPlaceholder([answer, answer], 1, render).before;
+    if (two?.startsWith(one) === true) header = two.slice(one.length);
+  } catch (error) {
+    if (!(error instanceof DatasetError)) throw error;
+  }
+  return before.length - (before.endsWith(header) ? header.length : 0);
 }
 
 /** Stands for an answer; templates that look into answers (for `</think>`) find nothing in it. */
 const PLACEHOLDER = "\uE000answer\uE000";
 
-/**
- * The end of an answer that a template writes differently once a question follows (thinking is dropped from earlier turns): what
- * closes an answer is learnt from one with a placeholder, and what follows is the same for both.
- */
-function endOfRewrittenAnswer(
-  text: string,
+/** What a template writes before and behind an answer; nothing where it does not write the answer exactly once. */
+function withPlaceholder(
   messages: readonly ChatMessage[],
-  count: number,
+  index: number,
   render: RenderPrefix,
-): number | undefined {
-  const answer: ChatMessage = { ...messages[count - 1]!, content: PLACEHOLDER };
-  const replaced = [...messages.slice(0, count - 1), answer, ...messages.slice(count)];
-  const closing = behindPlaceholder(render(replaced.slice(0, count), false));
-  const rest = behindPlaceholder(render(replaced, false));
-  if (closing === undefined || rest === undefined || !rest.startsWith(closing) || !text.endsWith(rest))
-    return undefined;
-  return text.length - rest.length + closing.length;
-}
-
-function behindPlaceholder(text: string): string | undefined {
-  const parts = text.split(PLACEHOLDER);
-  return parts.length === 2 ? parts[1] : undefined;
+): { readonly before?: string; readonly after?: string } {
+  const text = render(messages.with(index, { ...messages[index], content: PLACEHOLDER }), false);
+  const [before, after, more] = text.split(PLACEHOLDER);
+  return before === undefined || after === undefined || more !== undefined ? {} : { before, after };
 }

@@ -15,18 +15,23 @@ export async function encodeConversation(
   row: Row,
   format: { readonly column: string; readonly keys?: AnswerKeys },
   tokenizer: DataTokenizer,
-  maxLength: number,
+  options: { readonly maxLength: number; readonly now?: Date },
   where: DataLocation,
 ): Promise<EncodedRow> {
   const messages = messagesOf(row[format.column], { ...where, column: format.column });
-  const context: ChatRenderOptions = { ...listOf(row, "tools", where), ...listOf(row, "documents", where) };
+  const now = options.now ?? new Date();
+  const context: ChatRenderOptions = {
+    ...listOf(row, "tools", where),
+    ...listOf(row, "documents", where),
+    now: () => now,
+  };
   const render = (part: readonly ChatMessage[], addGenerationPrompt: boolean): string =>
-    rendering(where, () => tokenizer.renderChat(part, { ...context, addGenerationPrompt }).text);
-  const { text, generationSpans } = rendering(where, () => tokenizer.renderChat(messages, context));
+    rendering(where, () => tokenizer.renderChatTemplate(part, { ...context, addGenerationPrompt }).text);
+  const { text, generationSpans } = rendering(where, () => tokenizer.renderChatTemplate(messages, context));
   let findAnswers: FindAnswers;
   if (format.keys !== undefined) {
     findAnswers = answersIn(format.keys);
-  } else if (GENERATION_BLOCK.test(tokenizer.chatTemplate ?? "")) {
+  } else if (GENERATION_BLOCK.test(tokenizer.getChatTemplate(context))) {
     findAnswers = () => ({ spans: generationSpans, missing: [] });
   } else {
     findAnswers = (_text, positions) => ({
@@ -38,7 +43,7 @@ export async function encodeConversation(
     });
   }
   // A template writes the special tokens itself.
-  return encodeText(text, tokenizer, maxLength, findAnswers, [], false);
+  return encodeText(text, tokenizer, options.maxLength, findAnswers, [], false);
 }
 
 function messagesOf(value: unknown, where: DataLocation): readonly ChatMessage[] {
@@ -70,7 +75,12 @@ function listOf(row: Row, column: "tools" | "documents", where: DataLocation): C
       { expected: "a list or null", found: describeValue(value) },
     );
   }
-  return { [column]: value };
+  const wrong = value.findIndex((item) => typeof item !== "object" || item === null || Array.isArray(item));
+  if (wrong !== -1) {
+    const found = describeValue(value[wrong]);
+    throw new DatasetError(`item ${wrong} is not usable`, { ...where, column }, { expected: "an object", found });
+  }
+  return { [column]: value as Record<string, unknown>[] };
 }
 
 function rendering<T>(where: DataLocation, render: () => T): T {
@@ -78,6 +88,6 @@ function rendering<T>(where: DataLocation, render: () => T): T {
     return render();
   } catch (error) {
     if (error instanceof DatasetError) throw error;
-    throw new DatasetError("the chat template cannot be rendered", where, { found: reasonOf(error), cause: error });
+    throw new DatasetError(`the chat template cannot be rendered (${reasonOf(error)})`, where, { cause: error });
   }
 }

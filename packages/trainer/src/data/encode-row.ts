@@ -15,6 +15,8 @@ export interface RowEncoderOptions {
   readonly maxLength: number;
   /** Rows of the model's embedding: pretokenised ids must be below. */
   readonly vocabSize: number;
+  /** The time that chat templates write: one for all rows. */
+  readonly now?: Date;
 }
 
 /** A function that makes tokens and labels of rows of one format. */
@@ -29,7 +31,7 @@ export function createRowEncoder(
     case "pretokenized":
       return async (row, where) => encodePretokenized(row, format, options, where);
     case "chat":
-      return (row, where) => encodeConversation(row, format, tokenizer, maxLength, where);
+      return (row, where) => encodeConversation(row, format, tokenizer, options, where);
     case "text":
       return (row, where) => {
         const text = stringColumn(row, format.column, where);
@@ -37,7 +39,7 @@ export function createRowEncoder(
         return encodeText(text + eos, tokenizer, maxLength, answersIn(format.keys), remarks);
       };
     case "template": {
-      const template = new TextTemplate(format.template, specialTokensOf(tokenizer));
+      const template = new TextTemplate(format.template, Object.fromEntries(tokenizer.specialTokensMap));
       return (row, where) => encodeText(template.render(row, where), tokenizer, maxLength, answersIn(format.keys));
     }
     case "alpaca":
@@ -72,13 +74,4 @@ function optionalInput(row: Row, present: boolean, where: DataLocation): string 
     { ...where, column: "input" },
     { expected: "a string or null", found: describeValue(value) },
   );
-}
-
-function specialTokensOf(tokenizer: DataTokenizer): Record<string, string> {
-  const tokens: Record<string, string> = {};
-  if (tokenizer.bosToken !== undefined) tokens["bos_token"] = tokenizer.bosToken;
-  if (tokenizer.eosToken !== undefined) tokens["eos_token"] = tokenizer.eosToken;
-  if (tokenizer.unkToken !== undefined) tokens["unk_token"] = tokenizer.unkToken;
-  if (tokenizer.padToken !== undefined) tokens["pad_token"] = tokenizer.padToken;
-  return tokens;
 }

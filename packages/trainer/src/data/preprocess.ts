@@ -22,6 +22,8 @@ export interface PreprocessOptions extends SampleFormatOptions {
   readonly vocabSize?: number | undefined;
   /** Bytes of tokens to keep in memory before a temporary file is used; 2 GiB. */
   readonly memoryLimit?: number | undefined;
+  /** The time that a chat template writes (`strftime_now`), for all rows; to repeat a run on another day, give the first one's. */
+  readonly now?: Date | undefined;
   /** Called now and then with the rows done and the rows in all. */
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
 }
@@ -61,9 +63,14 @@ export async function preprocessDataset(
   report.notes.push(...notes);
   const maxLength = longestSample(options, tokenizer, report);
   const policy = new SamplePolicy(report, maxLength, options);
+  const now = options.now ?? new Date();
+  if (format.kind === "chat" && tokenizer?.getChatTemplate({}).includes("strftime_now") === true) {
+    report.notes.push(`the chat template writes the date: ${now.toISOString()}`);
+  }
   const encode = createRowEncoder(format, requireTokenizer(tokenizer, format), {
     maxLength,
     vocabSize: options.vocabSize ?? LARGEST_TOKEN_ID,
+    now,
   });
   const store = new TokenStore(options.memoryLimit ?? DEFAULT_MEMORY_LIMIT);
   const sources: number[] = [];
@@ -120,20 +127,18 @@ function requireTokenizer(tokenizer: DataTokenizer | undefined, format: SampleFo
 
 /** Stands in where all rows are tokens already. */
 const NO_TOKENIZER: DataTokenizer = {
-  bosToken: undefined,
   eosToken: undefined,
-  unkToken: undefined,
-  padToken: undefined,
   bosTokenId: undefined,
-  chatTemplate: undefined,
+  specialTokensMap: new Map(),
   modelMaxLength: Infinity,
-  encode: () => {
-    throw new DatasetError("no tokenizer");
-  },
-  renderChat: () => {
-    throw new DatasetError("no tokenizer");
-  },
+  encode: failWithoutTokenizer,
+  getChatTemplate: failWithoutTokenizer,
+  renderChatTemplate: failWithoutTokenizer,
 };
+
+function failWithoutTokenizer(): never {
+  throw new DatasetError("no tokenizer");
+}
 
 /** Rows in blocks, encoded side by side and given in order. */
 async function* encodeInOrder(

@@ -7,35 +7,32 @@ export interface TextEncoding {
   readonly specialTokensMask: ArrayLike<number>;
 }
 
-/** A turn of a conversation; templates may use further keys. */
-export interface ChatMessage {
-  readonly role: string;
-  readonly content?: unknown;
-  readonly [key: string]: unknown;
-}
+/** A turn of a conversation: its role, its content, and what else its template reads. */
+export type ChatMessage = Readonly<Record<string, unknown>>;
 
-/** What is needed of a tokenizer here; `PreTrainedTokenizer` of `@fms-accel/models` has it. */
+/** What is needed of a tokenizer here: a part of `PreTrainedTokenizer` of `@fms-accel/models`, which is one. */
 export interface DataTokenizer {
-  readonly bosToken: string | undefined;
   readonly eosToken: string | undefined;
-  readonly unkToken: string | undefined;
-  readonly padToken: string | undefined;
   readonly bosTokenId: number | undefined;
-  /** Longest text that the model is made for; very large where unknown. */
+  /** Special tokens by their name in templates, `eos_token` and so on. */
+  readonly specialTokensMap: ReadonlyMap<string, string>;
+  /** Longest sequence that the model takes; Infinity where unknown. */
   readonly modelMaxLength: number;
-  /** Jinja source of the chat template. */
-  readonly chatTemplate: string | undefined;
   /** The text in tokens, not truncated. */
   encode(text: string, options: { readonly addSpecialTokens: boolean }): TextEncoding | Promise<TextEncoding>;
+  /** Jinja source of the chat template that is used with these tools. */
+  getChatTemplate(options: Pick<ChatRenderOptions, "tools">): string;
   /** The conversation as text. */
-  renderChat(messages: readonly ChatMessage[], options: ChatRenderOptions): RenderedChat;
+  renderChatTemplate(messages: readonly ChatMessage[], options: ChatRenderOptions): RenderedChat;
 }
 
 /** What a chat template gets beside the messages. */
 export interface ChatRenderOptions {
   readonly addGenerationPrompt?: boolean;
-  readonly tools?: readonly unknown[];
-  readonly documents?: readonly unknown[];
+  readonly tools?: readonly Readonly<Record<string, unknown>>[];
+  readonly documents?: readonly Readonly<Record<string, unknown>>[];
+  /** The time that a template writes (`strftime_now`). */
+  readonly now?: () => Date;
 }
 
 /** A conversation as text. */

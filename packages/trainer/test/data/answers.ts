@@ -5,9 +5,9 @@ import { goldenTokenizer } from "./tokenizers.ts";
 const withoutSpace = (text: string): string => text.replaceAll(/\s+/g, "");
 
 /** What is trained, as text without spaces. */
-export async function trainedText(tokenizer: string, labels: ArrayLike<number>): Promise<string> {
+export function trainedText(tokenizer: string, labels: ArrayLike<number>): string {
   const kept = Array.from(labels).filter((label) => label !== IGNORE_INDEX);
-  return withoutSpace(await goldenTokenizer(tokenizer).decode(kept));
+  return withoutSpace(goldenTokenizer(tokenizer).decode(kept));
 }
 
 /** What should be trained, found in the text alone and without spaces. */

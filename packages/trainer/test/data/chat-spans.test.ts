@@ -1,12 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { assistantSpans, type ChatMessage, type RenderPrefix } from "../../src/data/index.ts";
+import { assistantSpans, DatasetError, type ChatMessage, type RenderPrefix } from "../../src/data/index.ts";
 import { errorOf } from "./fixtures.ts";
 
 const say = (role: string, content: string): ChatMessage => ({ role, content });
 
 /** `<role>content;` for every message. */
 const plain: RenderPrefix = (messages, addGenerationPrompt) =>
-  messages.map(({ role, content }) => `<${role}>${String(content)};`).join("") +
+  messages.map(({ role, content }) => `<${String(role)}>${String(content)};`).join("") +
   (addGenerationPrompt ? "<assistant>" : "");
 
 /** As Qwen3: thinking is left out of all turns before the last question, and the last answer gets an empty one. */
@@ -16,13 +16,26 @@ const thinking: RenderPrefix = (messages, addGenerationPrompt) => {
     const parts = String(content).split("</think>");
     const answer = parts.at(-1) ?? "";
     const thought = i > question && role === "assistant" ? `<think>${parts.length > 1 ? parts[0] : ""}</think>` : "";
-    return `<${role}>${thought}${answer}<end>\n`;
+    return `<${String(role)}>${thought}${answer}<end>\n`;
   });
   return turns.join("") + (addGenerationPrompt ? "<assistant>" : "");
 };
 
-/** Begins with the number of messages: no start of a conversation is the start of the whole. */
-const counting: RenderPrefix = (messages, prompt) => `${messages.length}: ${plain(messages, prompt)}`;
+/** Begins with the number of its characters: neither the start of a conversation nor what is around an answer can be found. */
+const counting: RenderPrefix = (messages, prompt) => {
+  const text = plain(messages, prompt);
+  return `${text.length}: ${text}`;
+};
+
+/** Writes a system prompt of its own. */
+const withSystem: RenderPrefix = (messages, prompt) => `<system>be kind;${plain(messages, prompt)}`;
+
+/** And allows no two answers in a row. */
+const alternating: RenderPrefix = (messages, prompt) => {
+  if (messages.some(({ role }, i) => role === messages[i + 1]?.["role"]))
+    throw new DatasetError("roles must alternate");
+  return withSystem(messages, prompt);
+};
 
 function trained(messages: ChatMessage[], render: RenderPrefix): string[] {
   const text = render(messages, false);
@@ -57,10 +70,15 @@ describe("assistantSpans", () => {
     expect(trained(messages, thinking)).toEqual(["one<end>\n", "two<end>\n", "<think></think>a<end>\n"]);
   });
 
-  it("says so where the start of a conversation cannot be found in the whole", async () => {
+  it("trains no prompt that a template writes before an answer that comes first", () => {
+    expect(trained([a, u, a], withSystem)).toEqual(["<assistant>a;", "a;"]);
+    expect(trained([a, u, a], alternating)).toEqual(["a;", "a;"]);
+  });
+
+  it("says so where an answer cannot be found", async () => {
     const error = await errorOf(() => trained([u, a, u, a], counting));
     expect(error.message).toMatch(
-      /^the chat template writes the first 1 messages differently when more follow; put {% generation %}/,
+      /^the answer of message 1 cannot be found in what the chat template writes; put {% generation %}/,
     );
   });
 });

@@ -1,19 +1,17 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { fixturePath, readJsonFixture } from "@fms-accel/test-utilities";
 import type { Dataset, Row } from "../../src/data/index.ts";
-
-const FIXTURES = fileURLToPath(new URL("../../../../packages-private/fixtures/", import.meta.url));
 
 /** Absolute path of a committed fixture. */
 export function fixture(path: string): string {
-  return join(FIXTURES, path);
+  return fixturePath(...path.split("/"));
 }
 
 /** A committed JSON fixture; the caller says what is in it. */
 export function readFixture(path: string): unknown {
-  return JSON.parse(readFileSync(fixture(path), "utf8"));
+  return readJsonFixture<unknown>(...path.split("/"));
 }
 
 /** A folder that is gone after the test. */

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { DatasetError, loadDataset, preprocessDataset } from "../../src/data/index.ts";
 import { permutation } from "../../src/data/permutation.ts";
 import { fixture, TemporaryFolder } from "./fixtures.ts";
-import { goldenTokenizer } from "./tokenizers.ts";
+import { load } from "./tokenizers.ts";
 
 /** Mutated data sets: FMS_ACCEL_FUZZ=10000 for more. */
 const COUNT = Number(process.env["FMS_ACCEL_FUZZ"] ?? 300);
@@ -147,11 +147,13 @@ const SOURCES: Readonly<Record<string, Buffer>> = {
 const CHAT =
   "{% for m in messages %}<{{ m.role }}>{{ m.content }};{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
 
+const tokenizer = await load("byte-level", CHAT);
+
 /** Reads everything and makes samples; gives the error, if there is one. */
 async function readAll(path: string): Promise<unknown> {
   try {
     const dataset = await loadDataset(path);
-    using samples = await preprocessDataset(dataset, goldenTokenizer("byte-level", CHAT), {
+    using samples = await preprocessDataset(dataset, tokenizer, {
       vocabSize: 4096,
       ...(path.endsWith("dictionary.arrow") ? { datasetTextField: "large", responseTemplate: "row" } : {}),
     });

@@ -10,10 +10,10 @@ import {
 } from "../../src/data/index.ts";
 import { trainedText } from "./answers.ts";
 import { errorOf, fixture } from "./fixtures.ts";
-import { goldenTokenizer } from "./tokenizers.ts";
+import { byteLevel, load, sentencepieceLike } from "./tokenizers.ts";
 
 function run(rows: Row[], options: PreprocessOptions = {}): Promise<TokenizedDataset> {
-  return preprocessDataset(new InMemoryDataset(rows, "rows"), goldenTokenizer("byte-level"), options);
+  return preprocessDataset(new InMemoryDataset(rows, "rows"), byteLevel, options);
 }
 
 /** Pretokenised rows of these lengths; all labels but the first are trained. */
@@ -83,7 +83,8 @@ describe("long, empty and untrainable samples", () => {
   });
 
   it("takes the tokenizer's limit where it is lower", async () => {
-    const tokenizer = { ...goldenTokenizer("byte-level"), modelMaxLength: 4 };
+    const tokenizer = await load("byte-level");
+    tokenizer.modelMaxLength = 4;
     using samples = await preprocessDataset(new InMemoryDataset(rowsOf(9)), tokenizer, { maxSeqLength: 6 });
     expect(samples.lengths[0]).toBe(4);
     expect(samples.report.notes).toEqual(["max_seq_length 6 is above the tokenizer's model_max_length: 4 is used"]);
@@ -174,7 +175,7 @@ describe("texts", () => {
   it("say when a text brings the token that the tokenizer puts in front", async () => {
     const dataset = new InMemoryDataset([{ text: "<s>a: b" }]);
     const options = { datasetTextField: "text", responseTemplate: "a:" };
-    using samples = await preprocessDataset(dataset, goldenTokenizer("sentencepiece-like"), options);
+    using samples = await preprocessDataset(dataset, sentencepieceLike, options);
     expect(samples.report.count("bos-twice").count).toBe(1);
   });
 
@@ -186,7 +187,7 @@ describe("texts", () => {
     using samples = await run(rows, options);
     expect(samples.report.count("response-missing")).toEqual({ count: 3, firstRows: [7, 107, 207] });
     expect(samples.report.count("untrainable").count).toBe(3);
-    expect(await trainedText("byte-level", samples.sample(250).labels)).toBe("250🙂yes</s>");
+    expect(trainedText("byte-level", samples.sample(250).labels)).toBe("250🙂yes</s>");
     using again = await run(rows, options);
     for (let i = 0; i < 300; i++) expect(again.sample(i)).toEqual(samples.sample(i));
   });
@@ -200,10 +201,9 @@ describe("texts", () => {
   });
 
   it("come from every kind of file alike", async () => {
-    const tokenizer = goldenTokenizer("byte-level");
     const all = await Promise.all(
       ["none.parquet", "zstd.parquet", "stream.arrow", "file.arrow"].map(async (name) => {
-        using samples = await preprocessDataset(await loadDataset(fixture(`data/files/${name}`)), tokenizer);
+        using samples = await preprocessDataset(await loadDataset(fixture(`data/files/${name}`)), byteLevel);
         expect(samples.format).toEqual({ kind: "pretokenized", labels: true, attentionMask: false });
         return Array.from({ length: samples.length }, (_, i) => samples.sample(i));
       }),
