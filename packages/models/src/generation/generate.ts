@@ -22,6 +22,8 @@ export interface GenerativeModel {
   readonly training: boolean;
   forward(inputs: CausalLMInputs): { readonly logits: Tensor };
   train(mode?: boolean): unknown;
+  /** Promises that weights do not change until the returned function is called. */
+  holdWeights?(): () => void;
 }
 
 /** What is not a setting of the generation itself. */
@@ -32,8 +34,10 @@ export interface GenerationContext {
   readonly tokenizer?: TokenDecoder | undefined;
   /** Ends the generation between two tokens by throwing the signal's reason. */
   readonly signal?: AbortSignal | undefined;
-  /** Where prompts given as lists go. Default "cpu". */
+  /** Where prompts given as lists go: the model's device. Default "cpu". */
   readonly device?: Device | undefined;
+  /** Is told what was ignored or may surprise. Default: process.emitWarning. */
+  readonly onWarning?: ((message: string) => void) | undefined;
 }
 
 /** The tokens of one step. */
@@ -66,7 +70,8 @@ export async function* generateStream(
   const config = GenerationConfig.forModel(model.config, model.generationConfig, options);
   const batch = new PromptBatch(inputs, config.padTokenId, context.device ?? "cpu");
   const limit = config.newTokenLimit(batch.promptLength);
-  checkLength(model.config, batch.promptLength, limit);
+  const warnings = [...config.warnings, ...checkLength(model.config, batch.promptLength, limit)];
+  warnings.forEach(context.onWarning ?? ((message) => process.emitWarning(message, "GenerationWarning")));
   const minimum = config.newTokenMinimum(batch.promptLength);
   const stop = new StopConditions(config, context.tokenizer);
   const chooser = new TokenChooser(config, context.generator);
@@ -77,6 +82,7 @@ export async function* generateStream(
   using cache = config.useCache
     ? new DynamicCache({ capacity: batch.promptLength + Math.min(limit, EXPECTED_NEW_TOKENS) })
     : undefined;
+  const releaseWeights = model.holdWeights?.();
   try {
     if (wasTraining) {
       model.train(false);
@@ -97,6 +103,7 @@ export async function* generateStream(
       await setImmediate();
     }
   } finally {
+    releaseWeights?.();
     if (wasTraining) {
       model.train(true);
     }
@@ -149,17 +156,21 @@ function nextLogits(
   );
 }
 
-function checkLength(config: CausalLMConfig, promptLength: number, limit: number): void {
+/** @returns warnings */
+function checkLength(config: CausalLMConfig, promptLength: number, limit: number): readonly string[] {
   if (limit === 0) {
     throw new GenerationError(
       `maxLength leaves no room for new tokens: the prompt has ${promptLength}. Set maxNewTokens instead.`,
     );
   }
   const total = promptLength + limit - 1; // the last new token is not read again
-  if (config.rope === undefined && total > config.maxPositionEmbeddings) {
-    throw new GenerationError(
-      `a prompt of ${promptLength} tokens and ${limit} new ones need ${total} positions, but the model has learned ` +
-        `only ${config.maxPositionEmbeddings} (max_position_embeddings). Lower maxNewTokens.`,
-    );
+  const places = `a prompt of ${promptLength} tokens and ${limit} new ones need ${total} positions, but the model`;
+  const known = config.maxPositionEmbeddings;
+  if (total <= known || config.rope?.ropeType === "dynamic") {
+    return [];
   }
+  if (config.rope === undefined) {
+    throw new GenerationError(`${places} has learned only ${known} (max_position_embeddings). Lower maxNewTokens.`);
+  }
+  return [`${places} was made for ${known} (max_position_embeddings): expect nonsense beyond them`];
 }

@@ -43,7 +43,7 @@ export const GENERATION_FIELDS: FieldTable = {
     ["min_length", count],
     ["min_new_tokens", count],
     ["do_sample", { ...flag(false), accepts: (value) => value === null || typeof value === "boolean" }],
-    ["temperature", between(0, Infinity, false, null)],
+    ["temperature", between(0, Infinity, true, null)],
     ["top_k", count],
     ["top_p", between(0, 1, true, null)],
     ["min_p", between(0, 1, true, null)],

@@ -1,5 +1,6 @@
 import type { CausalLMConfig } from "../config/causal-lm-config.ts";
 import { camelCase, checkFields, codeSource, fileSource } from "../settings/field-table.ts";
+import { GenerationError } from "./errors.ts";
 import { GENERATION_FIELDS } from "./generation-config-fields.ts";
 
 /** New tokens when nothing sets a length, as in transformers. */
@@ -61,7 +62,8 @@ export class GenerationConfig {
   readonly useCache: boolean;
   readonly warnings: readonly string[];
 
-  constructor(options: GenerationOptions = {}) {
+  /** @param inherited warnings of the files that options come from */
+  constructor(options: GenerationOptions = {}, inherited: readonly string[] = []) {
     const code = codeSource(GENERATION_FIELDS, "GenerationConfig");
     const { values, warnings } = checkFields(GENERATION_FIELDS, Object.entries(options), code);
     const set = Object.fromEntries([...values].map(([key, value]) => [camelCase(key), value])) as GenerationOptions;
@@ -83,7 +85,12 @@ export class GenerationConfig {
     this.padTokenId = pad >= 0 ? pad : (this.eosTokenIds[0] ?? 0);
     this.stopStrings = typeof stop === "string" ? [stop] : stop;
     this.useCache = set.useCache ?? true;
-    this.warnings = warnings;
+    this.warnings = [...inherited, ...warnings];
+    if (this.doSample && this.temperature === 0) {
+      throw new GenerationError(
+        'GenerationConfig: "temperature" must be above 0 to draw tokens; set "doSample" to false to take the most probable ones.',
+      );
+    }
   }
 
   /**
@@ -97,17 +104,18 @@ export class GenerationConfig {
     options: GenerationOptions = {},
   ): GenerationConfig {
     const file = fileSource("generation_config.json");
-    const { values } = checkFields(GENERATION_FIELDS, Object.entries(stored), file);
+    const { values, warnings } = checkFields(GENERATION_FIELDS, Object.entries(stored), file);
     const present = [...values].filter(([key, value]) => key in stored && value !== null);
     const implemented = present.filter(([key]) => GENERATION_FIELDS.implemented.has(key));
     const given = Object.entries(options).filter(([, value]) => value != null);
-    return new GenerationConfig({
+    const settings = {
       bosTokenId: config.bosTokenId,
       eosTokenId: config.eosTokenIds,
       padTokenId: config.padTokenId,
       ...Object.fromEntries(implemented.map(([key, value]) => [camelCase(key), value])),
       ...Object.fromEntries(given),
-    });
+    };
+    return new GenerationConfig(settings, warnings);
   }
 
   /** How many tokens may follow a prompt of this (padded) length; 0 when the prompt is too long already. */

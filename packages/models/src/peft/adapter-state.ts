@@ -4,4 +4,6 @@ export interface AdapterState {
   active: readonly string[];
   /** false: the model computes as without any adapter. */
   enabled: boolean;
+  /** Weights do not change at present: what is derived from them alone may be kept from one call to the next. */
+  weightsHeld: boolean;
 }

@@ -22,31 +22,42 @@ import {
 export class DoraMagnitude extends Module {
   weight: Parameter;
   /** Squared lengths of the rows of the base weight, which is frozen: computed once. */
-  #baseSquares: Tensor | undefined = undefined;
+  #baseSquares: Tensor | undefined;
+  #factors: Tensor | undefined;
 
   constructor(magnitude: Tensor) {
     super();
     this.weight = new Parameter(magnitude);
+    this.#baseSquares = undefined;
+    this.#factors = undefined;
   }
 
   /**
    * What the rows of the adapted weight are multiplied by to get the learnt lengths: `[out]`, float32. As the paper says
    * (section 4.3), the lengths themselves count as constants in backward.
+   * @param held whether no weight changes until `forget`: the factors are then computed once
    */
-  rowFactors(base: Tensor, a: Tensor, b: Tensor, scaling: number): Tensor {
+  rowFactors(base: Tensor, a: Tensor, b: Tensor, scaling: number, held: boolean): Tensor {
+    if (held && this.#factors !== undefined) {
+      return this.#factors;
+    }
     const norms = noGrad(() =>
       scope(() => {
         this.#baseSquares ??= keep(squaredRows(base));
         return adaptedRowNorms(this.#baseSquares, base, a, b, scaling);
       }),
     );
-    return div(this.weight, norms);
+    if (!held) {
+      return div(this.weight, norms);
+    }
+    this.#factors = keep(noGrad(() => div(this.weight, norms)));
+    return this.#factors;
   }
 
-  /** To be called when the base weight has changed. */
-  forgetBase(): void {
-    this.#baseSquares?.dispose();
-    this.#baseSquares = undefined;
+  /** Drops the factors that were kept while weights were held. */
+  forget(): void {
+    this.#factors?.dispose();
+    this.#factors = undefined;
   }
 }
 

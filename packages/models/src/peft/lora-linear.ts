@@ -184,7 +184,7 @@ export class LoraLinear extends Module {
   #withDora(before: Tensor | undefined, x: Tensor, adapter: Adapter, magnitude: DoraMagnitude): Tensor {
     const { a, b, settings } = adapter;
     const { weight, bias } = this.base_layer;
-    const factors = magnitude.rowFactors(weight, a, b, settings.scaling);
+    const factors = magnitude.rowFactors(weight, a, b, settings.scaling, this.#state.weightsHeld);
     const dropped = this.#dropped(x, adapter);
     const plain = linear(dropped, weight);
     if (before === undefined && dropped === x) {
@@ -204,7 +204,12 @@ export class LoraLinear extends Module {
 
   #change(name: string, original: Parameter): WeightChange {
     const { a, b, magnitude, settings } = this.#adapter(name)!;
-    return { a, b, scaling: settings.scaling, rowFactors: magnitude?.rowFactors(original, a, b, settings.scaling) };
+    return {
+      a,
+      b,
+      scaling: settings.scaling,
+      rowFactors: magnitude?.rowFactors(original, a, b, settings.scaling, false),
+    };
   }
 
   #adapter(name: string): Adapter | undefined {

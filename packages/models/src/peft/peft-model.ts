@@ -9,13 +9,14 @@ import type { LoadAdapterOptions, NewAdapterOptions, SaveAdapterOptions } from "
 import { checkAdapterName, DEFAULT_ADAPTER } from "./adapter-modules.ts";
 import type { AdapterState } from "./adapter-state.ts";
 import { adapterParameters, biasOwners, plannedShapes } from "./adapter-tensors.ts";
+import type { DoraMagnitude } from "./dora.ts";
 import { AdapterConfigError, AdapterError } from "./errors.ts";
 import { inject, type InjectionPlan, nameableModules, planInjection } from "./inject.ts";
 import { LoraConfig } from "./lora-config.ts";
 import { LoraLinear } from "./lora-linear.ts";
 import { ModulesToSaveWrapper } from "./modules-to-save.ts";
 import { ownedParameter } from "./owned-parameter.ts";
-import { replaceWeight, targetsVocabulary, vocabularyWeights } from "./vocabulary-weights.ts";
+import { replaceWeight, targetsVocabulary, untieDifferentWeights, vocabularyWeights } from "./vocabulary-weights.ts";
 
 /** The place between a PEFT model and its base model, so that parameters are named as in PEFT: `base_model.model.…`. */
 class AdaptedModel<M extends CausalLM> extends Module {
@@ -48,7 +49,7 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
     this.generationConfig = model.generationConfig;
     this.gradientCheckpointing = model.gradientCheckpointing;
     this.#configs = new Map();
-    this.#state = { active: [], enabled: true };
+    this.#state = { active: [], enabled: true, weightsHeld: false };
     this.#vocabulary = new Map();
     model.requiresGrad_(false);
     this.train(model.training);
@@ -191,6 +192,23 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
     }
   }
 
+  /**
+   * Promises that no weight changes until the returned function is called. DoRA's row lengths are then computed once instead of in every
+   * forward pass; `generate` does this.
+   */
+  holdWeights(): () => void {
+    if (this.#state.weightsHeld) {
+      return () => undefined;
+    }
+    this.#state.weightsHeld = true;
+    return () => {
+      this.#state.weightsHeld = false;
+      for (const [, layer] of this.#layers()) {
+        [...layer.lora_magnitude_vector.children()].forEach((magnitude) => (magnitude as DoraMagnitude).forget());
+      }
+    };
+  }
+
   /** Puts adapters (default: the active ones) into the base weights, in float32 and rounded once; `unmergeAdapter` undoes it exactly. */
   mergeAdapter(names: readonly string[] = this.#state.active): void {
     names.forEach((name) => this.#config(name));
@@ -201,7 +219,11 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
     this.#layers().forEach(([, layer]) => layer.unmerge());
   }
 
-  /** Puts adapters (default: the active ones) into the base weights for good. @returns the base model, without any adapter */
+  /**
+   * Puts adapters (default: the active ones) into the base weights for good. Where that makes two tied weights different, the
+   * model's configuration says from then on that they are not tied.
+   * @returns the base model, without any adapter
+   */
   mergeAndUnload(names: readonly string[] = this.#state.active): M {
     names.forEach((name) => this.#config(name));
     const uses = countUses(this.baseModel);
@@ -217,6 +239,7 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
       const adapter = names.find((name) => wrapper.has(name));
       this.baseModel.setSubmodule(path, adapter === undefined ? wrapper.original_module : wrapper.adopt(adapter));
     }
+    untieDifferentWeights(this.baseModel);
     this.#forget();
     return this.baseModel;
   }

@@ -1,6 +1,7 @@
 /** Embeddings and output heads: PEFT stores their weights with an adapter under some conditions. */
 import { Embedding, Linear, type Module, type Parameter, type Tensor } from "@fms-accel/tensor";
 
+import type { CausalLMConfig } from "../config/causal-lm-config.ts";
 import type { CausalLM } from "../modeling/causal-lm.ts";
 import { PREFIX } from "./adapter-tensors.ts";
 import { isHead, nameableModules } from "./inject.ts";
@@ -61,4 +62,17 @@ export function replaceWeight(model: Module, parameter: Parameter, read: (into: 
     }
   }
   return true;
+}
+
+/**
+ * Lets the configuration of a model with merged weights say the truth: an adapter of one of two tied weights makes them
+ * different, and a checkpoint that calls them tied would lose one of them.
+ */
+export function untieDifferentWeights(model: CausalLM): void {
+  const weights = model.stateDict();
+  if (model.tiedWeights().some(([kept, alias]) => weights.get(kept) !== weights.get(alias))) {
+    const mutable: { config: CausalLMConfig } = model;
+    const raw = { ...model.config.raw, tie_word_embeddings: false };
+    mutable.config = { ...model.config, tieWordEmbeddings: false, raw };
+  }
 }

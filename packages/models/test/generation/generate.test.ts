@@ -198,6 +198,40 @@ describe("settings", () => {
     expect(stopped.finishReasons).toEqual(["stop_string"]);
   });
 
+  it("says when positions run out", async () => {
+    const model = await open();
+    const warnings: string[] = [];
+    const context = { onWarning: (message: string) => void warnings.push(message) };
+    const long = Array.from({ length: 120 }, (_, index) => index);
+    for await (const { index } of generateStream(model, { inputIds: [long] }, { maxNewTokens: 9 }, context)) {
+      expect(index).toBe(0);
+      break;
+    }
+    expect(warnings).toEqual([]); // 128 positions: the last new token is not read again
+    await generateStream(model, { inputIds: [long] }, { maxNewTokens: 10 }, context).next();
+    expect(warnings).toEqual([expect.stringMatching(/need 129 positions, but the model was made for 128/)]);
+  });
+
+  it("DoRA's lengths are computed once a generation, and anew after it", async () => {
+    const config = new LoraConfig({ useDora: true, r: 2, targetModules: "all-linear" });
+    const model = getPeftModel(await open(), config, { generator: new Generator(1) });
+    const run = async (): Promise<unknown> =>
+      (await generate(model, { inputIds: [prompt] }, { maxNewTokens: 6, eosTokenId: [], useCache: false })).tokens;
+    const before = await run();
+    for (const [key, parameter] of model.adapterStateDict()) {
+      if (key.includes("lora_B")) {
+        parameter.copyFrom(Float32Array.from({ length: parameter.numel }, (_, index) => Math.sin(index)));
+      }
+    }
+    const after = await run();
+    expect(after).not.toEqual(before);
+    expect(
+      await generate(model.mergeAndUnload(), { inputIds: [prompt] }, { maxNewTokens: 6, eosTokenId: [] }),
+    ).toMatchObject({
+      tokens: after,
+    });
+  });
+
   it("works in bfloat16 and with an adapter", async () => {
     const model = getPeftModel(await open("llama", "bfloat16"), new LoraConfig());
     const { tokens } = await generate(model, { inputIds: [prompt] }, { maxNewTokens: 5, eosTokenId: [] });

@@ -32,6 +32,10 @@ describe("generation settings", () => {
     };
     const config = GenerationConfig.forModel(model, stored, { temperature: 0.9, topP: null });
     expect(config).toMatchObject({ eosTokenIds: [3, 4], temperature: 0.9, doSample: true, topK: 50, padTokenId: 3 });
+    expect(GenerationConfig.forModel(model, { newer_option: null }).warnings).toEqual([
+      expect.stringMatching(/ignored 1 unknown key.*generation_config\.json: "newer_option"/),
+    ]);
+    expect(GenerationConfig.forModel(model, { temperature: 0 }).temperature).toBe(0);
     expect(GenerationConfig.forModel(model, {}).eosTokenIds).toEqual([2]);
     expect(GenerationConfig.forModel(model, { pad_token_id: -1 }).padTokenId).toBe(2);
     expect(GenerationConfig.forModel({ ...model, eosTokenIds: [] }, {}).padTokenId).toBe(0);
@@ -47,7 +51,8 @@ describe("generation settings", () => {
   });
 
   it.each<[what: string, options: object, complaint: RegExp]>([
-    ["temperature 0", { temperature: 0 }, /"temperature" must be a number above 0/],
+    ["temperature 0 when sampling", { temperature: 0, doSample: true }, /"temperature" must be above 0/],
+    ["a negative temperature", { temperature: -1 }, /"temperature" must be a number from 0, or null/],
     ["top p above 1", { topP: 1.5 }, /"topP" must be a number from 0 up to 1/],
     ["a negative top k", { topK: -1 }, /"topK"/],
     ["a negative token", { eosTokenId: -1 }, /"eosTokenId"/],
@@ -88,7 +93,7 @@ describe("generation settings", () => {
       try {
         const config = GenerationConfig.forModel(model, value as Record<string, unknown>);
         expect(config.newTokenLimit(3), touched.join()).toBeGreaterThanOrEqual(0);
-        expect(config.temperature).toBeGreaterThan(0);
+        expect(config.temperature > 0 || !config.doSample).toBe(true);
       } catch (error) {
         expect(error, touched.join()).toBeInstanceOf(GenerationError);
         refused++;

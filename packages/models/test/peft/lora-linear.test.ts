@@ -43,7 +43,7 @@ function layer(
   options: LoraConfigOptions,
   { dtype = "float32", bias = true }: LayerOptions = {},
 ): { layer: LoraLinear; state: AdapterState } {
-  const state: AdapterState = { active: ["default"], enabled: true };
+  const state: AdapterState = { active: ["default"], enabled: true, weightsHeld: false };
   const made = new LoraLinear(baseLayer(dtype, bias), state);
   const config = new LoraConfig(options);
   made.addAdapter("default", config, config.r, config.loraAlpha, {

@@ -6,6 +6,7 @@ import { fixturePath, readSafetensors, relativeDifference, temporaryDirectory } 
 import { describe, expect, it } from "vitest";
 
 import { AutoModelForCausalLM } from "../../src/auto/auto-model.ts";
+import { savePretrained } from "../../src/auto/save-pretrained.ts";
 import type { CausalLM } from "../../src/modeling/causal-lm.ts";
 import { AdapterConfigError, AdapterError } from "../../src/peft/errors.ts";
 import { LoraConfig, type LoraConfigOptions } from "../../src/peft/lora-config.ts";
@@ -263,6 +264,26 @@ describe("biases and modules to save", () => {
     expect(relativeDifference(logits(model), plain)).toBeGreaterThan(1e-2);
     expect(model.disableAdapter(() => logits(model))).toEqual(plain);
     expect(logits(model.unload())).toEqual(plain);
+  });
+
+  it("merging one of two tied weights unties them, also in the saved checkpoint", async () => {
+    for (const options of [{ modulesToSave: ["embed_tokens"] }, { targetModules: ["lm_head"] }]) {
+      const { model } = await adapted(options, { name: "llama3-rope" });
+      for (const parameter of model.adapterStateDict().values()) {
+        parameter.copyFrom(
+          Float32Array.from(parameter.toFloat32Array(), (value, index) => value + 0.1 * Math.sin(index)),
+        );
+      }
+      const before = logits(model);
+      const merged = model.mergeAndUnload();
+      expect(relativeDifference(logits(merged), before)).toBeLessThan(1e-5);
+      expect(merged.config.tieWordEmbeddings).toBe(false);
+      const directory = newDirectory();
+      savePretrained(merged, directory);
+      expect(logits(await AutoModelForCausalLM.fromPretrained(directory))).toEqual(logits(merged));
+    }
+    const { model } = await adapted({}, { name: "llama3-rope" });
+    expect(model.mergeAndUnload().config.tieWordEmbeddings).toBe(true);
   });
 
   it("checkpointed layers compute with the copies too", async () => {
