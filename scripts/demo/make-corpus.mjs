@@ -147,31 +147,89 @@ function gifts(random) {
   ].join(" ");
 }
 
+/** Things and their places; one of them is asked for. */
 function whereIsIt(random) {
-  const sentences = random.sample(TOYS, random.integer(2, 4)).map((toy) => {
-    const colour = random.pick(COLOURS);
-    return `The ${colour} ${toy} is ${random.pick(PLACES)}.`;
-  });
-  const name = random.pick(NAMES);
-  return [...sentences, `${name} sees the toys and takes one home.`].join(" ");
+  const places = random.sample(PLACES, random.integer(2, 4));
+  const toys = random.sample(TOYS, places.length);
+  const things = places.map((place, index) => ({ toy: toys[index], colour: random.pick(COLOURS), place }));
+  const [name, friend] = random.sample(NAMES, 2);
+  const { toy, colour, place } = random.pick(things);
+  const [question, answer] = random.pick([
+    [`Where is the ${toy}?`, `The ${toy} is ${place}.`],
+    [`What colour is the ${toy}?`, `The ${toy} is ${colour}.`],
+    [`What is ${place}?`, `The ${colour} ${toy} is ${place}.`],
+  ]);
+  const told = things.map((thing) => `The ${thing.colour} ${thing.toy} is ${thing.place}.`).join(" ");
+  return `${told} ${exchange(name, friend, question, answer)}`;
 }
 
-/** A talk between two children; the answer is a whole fact sentence. */
+/** A question about a fact and the whole sentence that answers it. */
+function drawQuestion(random) {
+  const animal = random.pick(ANIMALS);
+  switch (random.integer(0, 8)) {
+    case 0:
+    case 1: {
+      const pair = random.pick(OPPOSITES);
+      const [word, other] = random.chance(0.5) ? pair : [pair[1], pair[0]];
+      return [`What is the opposite of ${word}?`, facts.opposite(word, other)];
+    }
+    case 2: {
+      const { thing, colour } = random.pick(COLOURED_THINGS);
+      return [`What colour is ${thing}?`, facts.colour(thing, colour)];
+    }
+    case 3:
+    case 4: {
+      const [a, b] = [random.integer(0, 10), random.integer(0, 10)];
+      return [`How much is ${NUMBERS[a]} plus ${NUMBERS[b]}?`, facts.sum(a, b)];
+    }
+    case 5:
+      return random.pick([
+        [`What does the ${animal.name} say?`, facts.sound(animal)],
+        [`Where does the ${animal.name} live?`, facts.home(animal)],
+        [`What does the ${animal.name} like to eat?`, facts.food(animal)],
+      ]);
+    case 6: {
+      const day = random.integer(0, 6);
+      return random.pick([
+        [`Which day comes after ${DAYS[day]}?`, facts.dayAfter(day)],
+        [`Which day comes before ${DAYS[day]}?`, facts.dayBefore(day)],
+      ]);
+    }
+    case 7: {
+      const [verb, part] = random.pick(SENSES);
+      return [`What do we ${verb} with?`, facts.sense(verb, part)];
+    }
+    default: {
+      const number = random.integer(0, 19);
+      return [`Which number comes after ${NUMBERS[number]}?`, facts.numberAfter(number)];
+    }
+  }
+}
+
+function exchange(name, friend, question, answer) {
+  return `"${question}" asks ${name}. "${answer}" says ${friend}.`;
+}
+
+/** A talk between two children; answers are whole sentences. */
 function talk(random) {
   const [name, friend] = random.sample(NAMES, 2);
-  const pair = random.pick(OPPOSITES);
-  const { thing, colour } = random.pick(COLOURED_THINGS);
-  const animal = random.pick(ANIMALS);
-  const a = random.integer(0, 10);
-  const b = random.integer(0, 10);
-  const [question, answer] = random.pick([
-    [`What is the opposite of ${pair[0]}?`, facts.opposite(pair[0], pair[1])],
-    [`What colour is ${thing}?`, facts.colour(thing, colour)],
-    [`What does the ${animal.name} say?`, facts.sound(animal)],
-    [`Where does the ${animal.name} live?`, facts.home(animal)],
-    [`How much is ${NUMBERS[a]} plus ${NUMBERS[b]}?`, facts.sum(a, b)],
-  ]);
-  return `${name} and ${friend} sit ${random.pick(PLACES)}. "${question}" asks ${name}. "${answer}" says ${friend}. "Well done!" says ${name}.`;
+  const turns = Array.from({ length: random.integer(1, 4) }, () => exchange(name, friend, ...drawQuestion(random)));
+  return `${name} and ${friend} sit ${random.pick(PLACES)}. ${turns.join(" ")} "Well done!" says ${name}.`;
+}
+
+/** Somebody says words that belong to nothing, and somebody repeats them: repeating is what answering begins with. */
+function echo(random) {
+  const [name, friend] = random.sample(NAMES, 2);
+  const pool = [
+    ...TOYS,
+    ...COLOURS,
+    ...NUMBERS,
+    ...FEELINGS,
+    ...ANIMALS.map((animal) => animal.name),
+    ...OPPOSITES.flat(),
+  ];
+  const words = random.sample(pool, random.integer(4, 12)).join(", ");
+  return `${name} says: ${words}. ${friend} repeats: ${words}.`;
 }
 
 function week(random) {
@@ -187,7 +245,20 @@ function week(random) {
   ].join(" ");
 }
 
-const FORMS = [factParagraph, factParagraph, lesson, lesson, counting, lostToy, meeting, gifts, whereIsIt, talk, week];
+/** Forms and how many of sixteen texts have them. */
+const SHARES = [
+  [factParagraph, 2],
+  [lesson, 2],
+  [counting, 1],
+  [week, 1],
+  [lostToy, 1],
+  [meeting, 1],
+  [gifts, 1],
+  [whereIsIt, 2],
+  [talk, 4],
+  [echo, 1],
+];
+const FORMS = SHARES.flatMap(([form, share]) => Array.from({ length: share }, () => form));
 
 /**
  * @param {number} documents how many texts

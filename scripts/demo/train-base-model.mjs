@@ -1,6 +1,6 @@
 // Trains the demo's base model from scratch with `fms-accel train --model_config` and puts it into examples/tiny-world/model.
 //
-//   npm run build && npm run build:native && node scripts/demo/train-base-model.mjs [--documents 60000] [--epochs 3]
+//   npm run build && npm run build:native && node scripts/demo/train-base-model.mjs [--documents 60000] [--epochs 1]
 //
 // Everything comes from the generators beside this file. Work files go to out/demo.
 import { spawnSync } from "node:child_process";
@@ -43,8 +43,8 @@ const CONFIG = {
 const { values } = parseArgs({
   options: {
     documents: { type: "string", default: "60000" },
-    epochs: { type: "string", default: "3" },
-    batch: { type: "string", default: "16" },
+    epochs: { type: "string", default: "1" },
+    batch: { type: "string", default: "8" },
     "learning-rate": { type: "string", default: "3e-3" },
   },
 });
@@ -61,7 +61,10 @@ const fmsAccel = (...commandArguments) => run("packages/framework/bin/fms-accel.
 /** Texts as `<s> … </s>` one after the other, cut into blocks; the rest that fills no block is left out. */
 async function writeBlocks(tokenizer, texts, file) {
   const stream = [];
-  for (const text of texts) stream.push(...tokenizer.encode(text, { addSpecialTokens: true }).ids, CONFIG.eos_token_id);
+  for (let first = 0; first < texts.length; first += 1000) {
+    const encodings = await tokenizer.encodeBatch(texts.slice(first, first + 1000));
+    for (const { ids } of encodings) stream.push(...ids, CONFIG.eos_token_id);
+  }
   const count = Math.floor(stream.length / BLOCK);
   const lines = Array.from({ length: count }, (_, at) =>
     JSON.stringify({ input_ids: stream.slice(at * BLOCK, (at + 1) * BLOCK) }),
@@ -79,7 +82,8 @@ await writeBlocks(tokenizer, makeCorpus(500, 3), join(WORK, "held-out.jsonl"));
 writeFileSync(join(WORK, "config.json"), `${JSON.stringify(CONFIG, null, 2)}\n`);
 
 const output = join(WORK, "base");
-rmSync(output, { recursive: true, force: true });
+const converted = join(WORK, "bfloat16");
+for (const folder of [output, converted]) rmSync(folder, { recursive: true, force: true });
 const settings = {
   model_config: join(WORK, "config.json"),
   tokenizer_name_or_path: MODEL,
@@ -101,9 +105,9 @@ const settings = {
 };
 fmsAccel("train", ...Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]));
 // Half the bytes in the repository; the weights are trained in float32.
-fmsAccel("merge", output, "--output_dir", join(WORK, "bfloat16"), "--torch_dtype", "bfloat16");
+fmsAccel("merge", output, "--output_dir", converted, "--torch_dtype", "bfloat16");
 for (const file of ["config.json", "generation_config.json", "model.safetensors"]) {
-  copyFileSync(join(WORK, "bfloat16", file), join(MODEL, file));
+  copyFileSync(join(converted, file), join(MODEL, file));
 }
 const bytes = readFileSync(join(MODEL, "model.safetensors")).length;
 console.log(`model.safetensors: ${(bytes / 1e6).toFixed(2)} MB`);

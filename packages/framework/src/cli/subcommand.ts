@@ -110,8 +110,16 @@ function givenFlags(row: FlagRow, values: Readonly<Record<string, unknown>>): Ra
     const value = values[spelling];
     if (value === undefined || value === null) return [];
     const words = Array.isArray(value) ? value.map(String) : true;
-    // A single word stays text, also where several may stand: `all-linear` and a regular expression are not lists.
-    const plain = words !== true && words.length === 1 ? words[0] : words;
+    const plain = words !== true && isText(row, words) ? words[0] : words;
     return [{ name: spelling, value: plain, where: `--${spelling}` }];
   });
+}
+
+/**
+ * Whether a flag's words are one text instead of a list. As in Hugging Face's parser, a list flag with one word is a list
+ * (`--target_modules q_proj`); a word that is no name, such as a regular expression, would match nothing so, and stays text.
+ */
+function isText(row: FlagRow, words: readonly string[]): boolean {
+  if (arityOf(row) !== "several") return true;
+  return row.type === "stringOrStrings" && words.length === 1 && !/^[\w.-]+$/.test(words[0] ?? "");
 }

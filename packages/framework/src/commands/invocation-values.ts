@@ -5,6 +5,7 @@ import {
   type ArgumentDefinition,
   type ArgumentValues,
   type ParsedArguments,
+  type RawArgument,
 } from "@fms-accel/trainer";
 import type { Invocation } from "../cli/command-definition.ts";
 import { UsageError } from "../errors.ts";
@@ -14,6 +15,8 @@ export interface InvocationValues<Own extends readonly ArgumentDefinition[]> {
   readonly own: ArgumentValues<Own>;
   readonly shared: ParsedArguments;
 }
+
+const saveNothing: RawArgument = { name: "save_strategy", value: "no", where: "save_strategy" };
 
 /**
  * Reads the flags of a command. A row of `ownTable` wins over a shared one of the same name, so that a command may have another default.
@@ -33,7 +36,8 @@ export function readInvocation<const Own extends readonly ArgumentDefinition[]>(
   return {
     // Each value was parsed by the row that its type is made from.
     own: Object.fromEntries([...own].map(([name, value]) => [camelCase(name), value])) as ArgumentValues<Own>,
-    shared: parseArguments(flags.filter(({ name }) => !rows.has(name))),
+    // A command that does not train writes no checkpoints, so it needs no output_dir.
+    shared: parseArguments([saveNothing, ...flags.filter(({ name }) => !rows.has(name))]),
   };
 }
 

@@ -1,4 +1,4 @@
-import { existsSync, statSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import {
   AutoModelForCausalLM,
@@ -7,6 +7,7 @@ import {
   type CausalLM,
   type PreTrainedTokenizer,
 } from "@fms-accel/models";
+import { unescapeTemplate } from "@fms-accel/trainer";
 import { printLine, type Terminal } from "../cli/terminal.ts";
 import { UsageError } from "../errors.ts";
 
@@ -53,7 +54,7 @@ export async function loadForUse(options: LoadOptions): Promise<LoadedModel> {
       `${options.folder} has no tokenizer.json. Name the folder of the tokenizer: --tokenizer_name_or_path.`,
     );
   }
-  return { model, tokenizer: await loadTokenizer(folder, options.chatTemplate) };
+  return { model, tokenizer: await loadTokenizer(folder, options.chatTemplate, options.terminal) };
 }
 
 /** A checkpoint, with the adapter in it if there is one. */
@@ -84,7 +85,22 @@ export function tokenizerFolder(
   return [adapter, folder].find((place) => place !== null && existsSync(join(place, "tokenizer.json"))) ?? undefined;
 }
 
-export async function loadTokenizer(folder: string, chatTemplate: string | null): Promise<PreTrainedTokenizer> {
+/**
+ * Opens a tokenizer; what it finds odd is printed.
+ *
+ * @param chatTemplate Jinja source, or a file that holds it, in place of the tokenizer's own; null to keep that
+ */
+export async function loadTokenizer(
+  folder: string,
+  chatTemplate: string | null,
+  terminal: Terminal,
+): Promise<PreTrainedTokenizer> {
   requireFolder(folder);
-  return AutoTokenizer.fromPretrained(folder, chatTemplate === null ? {} : { chatTemplate });
+  const tokenizer = await AutoTokenizer.fromPretrained(folder);
+  tokenizer.warnings.forEach(warningSink(terminal));
+  if (chatTemplate !== null) {
+    const isFile = statSync(chatTemplate, { throwIfNoEntry: false })?.isFile() === true;
+    tokenizer.chatTemplate = isFile ? readFileSync(chatTemplate, "utf8") : unescapeTemplate(chatTemplate);
+  }
+  return tokenizer;
 }

@@ -48,7 +48,7 @@ export const mergeCommand: CommandDefinition = {
     const files = savePretrained(model, own.outputDir, { maxShardSize: own.maxShardSize });
     const place = tokenizerFolder(options);
     if (place === undefined) printLine(terminal.notes, terminal.noteColors.yellow("There is no tokenizer to copy."));
-    else (await loadTokenizer(place, null)).savePretrained(own.outputDir);
+    else await (await loadTokenizer(place, null, terminal)).savePretrained(own.outputDir);
     const what = adapter === null ? `Converted ${folder}` : `Merged ${adapter} into ${folder}`;
     printLine(terminal.notes, `${what}: ${files.join(", ")} in ${own.outputDir}.`);
     return 0;

@@ -46,7 +46,7 @@ export const previewCommand: CommandDefinition = {
     const place = tokenizerFolder({ ...choice, folder, adapter: null });
     if (place === undefined)
       throw new UsageError(`${folder} has no tokenizer.json. Name its folder: --tokenizer_name_or_path.`);
-    const tokenizer = await loadTokenizer(place, data.chatTemplate);
+    const tokenizer = await loadTokenizer(place, data.chatTemplate, terminal);
     const dataset = await loadDataset(paths);
     using samples = await preprocessDataset(dataset, tokenizer, {
       ...sampleOptions(data),

@@ -1,25 +1,13 @@
 import {
   generateStream,
-  IncrementalDecoder,
   type FinishReason,
   type GenerationOptions,
   type GenerativeModel,
+  type PreTrainedTokenizer,
 } from "@fms-accel/models";
 import { Generator } from "@fms-accel/tensor";
 import { UsageError } from "../errors.ts";
-import type { Prompt, PromptMessage } from "./prompts.ts";
-
-/** What is needed of a tokenizer to answer. */
-export interface ResponderTokenizer {
-  readonly chatTemplate: string | undefined;
-  readonly eosTokenId: number | undefined;
-  encode(text: string, options: { readonly addSpecialTokens: boolean }): { readonly ids: ArrayLike<number> };
-  decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string;
-  renderChat(
-    messages: readonly PromptMessage[],
-    options: { readonly addGenerationPrompt: boolean },
-  ): { readonly text: string };
-}
+import type { Prompt } from "./prompts.ts";
 
 /** The answer to one prompt. */
 export interface Answer {
@@ -41,14 +29,14 @@ export interface RespondOptions {
 /** A model and its tokenizer, ready to answer. */
 export class Responder {
   readonly #model: GenerativeModel;
-  readonly #tokenizer: ResponderTokenizer;
+  readonly #tokenizer: PreTrainedTokenizer;
   readonly #options: GenerationOptions;
   readonly #generator: Generator;
   readonly #device: string;
 
   constructor(
     model: GenerativeModel,
-    tokenizer: ResponderTokenizer,
+    tokenizer: PreTrainedTokenizer,
     options: GenerationOptions,
     { seed, device }: { readonly seed: number; readonly device: string },
   ) {
@@ -66,43 +54,46 @@ export class Responder {
 
   /** Answers prompts together, as one left-padded batch. */
   async respond(prompts: readonly Prompt[], { onText, signal }: RespondOptions = {}): Promise<Answer[]> {
-    const encoded = prompts.map((prompt) => this.#encode(prompt));
-    const plainDecoder = {
-      decode: (ids: readonly number[]) => this.#tokenizer.decode(ids, { skipSpecialTokens: true }),
-    };
-    const decoder = new IncrementalDecoder(plainDecoder);
-    const context = { tokenizer: plainDecoder, generator: this.#generator, device: this.#device, signal };
-    const steps = generateStream(this.#model, { inputIds: encoded.map(({ ids }) => ids) }, this.#options, context);
+    const encoded = await Promise.all(prompts.map((prompt) => this.#encode(prompt)));
+    const decoder = { decode: (ids: readonly number[]) => this.#tokenizer.decode(ids, decodeOptions) };
+    const stream = this.#tokenizer.decodeStream(decodeOptions);
+    const context = { tokenizer: decoder, generator: this.#generator, device: this.#device, signal };
+    const inputs = { inputIds: encoded.map(({ ids }) => ids) };
+    const steps = generateStream(this.#model, inputs, this.#options, context);
     for (;;) {
       const step = await steps.next();
       if (step.done === true) {
-        onText?.(decoder.flush());
-        return step.value.tokens.map((tokens, row) => ({
-          prompt: encoded[row]?.text ?? "",
-          text: plainDecoder.decode(tokens),
-          promptTokens: encoded[row]?.ids.length ?? 0,
-          newTokens: tokens.length,
-          finishReason: step.value.finishReasons[row] ?? "length",
+        onText?.(stream.finish());
+        const { tokens: rows, finishReasons } = step.value;
+        return encoded.map(({ text, ids }, row) => ({
+          prompt: text,
+          text: decoder.decode(rows[row] ?? []),
+          promptTokens: ids.length,
+          newTokens: rows[row]?.length ?? 0,
+          finishReason: finishReasons[row] ?? "length",
         }));
       }
       const [token] = step.value.tokens;
-      if (onText !== undefined && token !== undefined) onText(decoder.push(token));
+      if (onText !== undefined && token !== undefined) onText(stream.push(token));
     }
   }
 
-  #encode(prompt: Prompt): { readonly text: string; readonly ids: number[] } {
+  async #encode(prompt: Prompt): Promise<{ readonly text: string; readonly ids: readonly number[] }> {
     if (prompt.kind === "text") {
-      return {
-        text: prompt.text,
-        ids: Array.from(this.#tokenizer.encode(prompt.text, { addSpecialTokens: true }).ids),
-      };
+      const { ids } = await this.#tokenizer.encode(prompt.text, { addSpecialTokens: true });
+      return { text: prompt.text, ids };
     }
     if (!this.hasChatTemplate) {
       throw new UsageError(
         "the tokenizer has no chat template, so there is no way to write a conversation. Give one with --chat_template.",
       );
     }
-    const { text } = this.#tokenizer.renderChat(prompt.messages, { addGenerationPrompt: true });
-    return { text, ids: Array.from(this.#tokenizer.encode(text, { addSpecialTokens: false }).ids) };
+    return this.#tokenizer.applyChatTemplate(
+      prompt.messages.map((message) => ({ ...message })),
+      { addGenerationPrompt: true },
+    );
   }
 }
+
+/** A model may have more rows than its tokenizer has tokens. */
+const decodeOptions = { skipSpecialTokens: true, skipUnknownIds: true } as const;

@@ -1,5 +1,4 @@
-import { dirname, join } from "node:path";
-import { existsSync } from "node:fs";
+import { dirname } from "node:path";
 import {
   AutoConfig,
   AutoModelForCausalLM,
@@ -40,7 +39,7 @@ export async function createTrainable(args: ParsedArguments, terminal: Terminal)
     model = getPeftModel(base, loraConfig(peft, choice.modelNameOrPath), { generator, onWarning });
   } else model.requiresGrad_(true);
   model.gradientCheckpointing = training.gradientCheckpointing;
-  return { model, tokenizer: await trainingTokenizer(args) };
+  return { model, tokenizer: await trainingTokenizer(args, terminal) };
 }
 
 async function createBase({ model, training }: ParsedArguments, terminal: Terminal): Promise<CausalLM> {
@@ -59,10 +58,11 @@ function loraConfig(peft: PeftArguments, base: string | null): LoraConfig {
   return new LoraConfig({ ...settings, baseModelNameOrPath: base } as LoraConfigOptions);
 }
 
-async function trainingTokenizer({ model, data }: ParsedArguments): Promise<PreTrainedTokenizer | undefined> {
+async function trainingTokenizer(
+  { model, data }: ParsedArguments,
+  terminal: Terminal,
+): Promise<PreTrainedTokenizer | undefined> {
   const folder = model.modelNameOrPath ?? dirname(model.modelConfig ?? "");
   const found = tokenizerFolder({ ...model, folder });
-  return found !== undefined && existsSync(join(found, "tokenizer.json"))
-    ? loadTokenizer(found, data.chatTemplate)
-    : undefined;
+  return found === undefined ? undefined : loadTokenizer(found, data.chatTemplate, terminal);
 }

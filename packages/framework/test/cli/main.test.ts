@@ -70,11 +70,12 @@ describe("flags", () => {
     });
   });
 
-  it("keeps a single word of a list flag as text and lets booleans take a word", async () => {
-    expect(await flagsOf(["--target_modules", "all-linear", "--bf16", "False"])).toEqual({
-      target_modules: "all-linear",
+  it("makes a list of a single word, but not of a regular expression, and lets booleans take a word", async () => {
+    expect(await flagsOf(["--target_modules", "q_proj", "--bf16", "False"])).toEqual({
+      target_modules: ["q_proj"],
       bf16: "False",
     });
+    expect(await flagsOf(["--target_modules", ".*[qv]_proj"])).toEqual({ target_modules: ".*[qv]_proj" });
   });
 
   it("puts lists together", async () => {

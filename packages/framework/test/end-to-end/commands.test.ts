@@ -34,7 +34,7 @@ describe("train, evaluate, generate and merge, as a user runs them", () => {
     const argv = loraFlags(base, adapter, { max_steps: 20 }).join(" ");
     const flagsOnly = argv.replace(" --target_modules all-linear", "").replace(" --r 4", "").split(" ");
     await output(["train", "--config", at("run.yaml"), ...flagsOnly]);
-  });
+  }, 120_000);
 
   it("trains a new model into Hugging Face's layout, tokenizer included", () => {
     for (const file of [

@@ -13,7 +13,7 @@ describe("Ctrl-C during training", () => {
   let base = "";
   beforeAll(async () => {
     base = await trainTinyBase(folder);
-  });
+  }, 120_000);
 
   it("saves a checkpoint and prints the command that goes on to the very same end", async () => {
     const argv = (name: string): string[] => [

@@ -2,7 +2,10 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { example, run } from "./command.ts";
+import { runCommandLine } from "../../src/cli/main.ts";
+import { program } from "../../src/program.ts";
+import { captureTerminal } from "../cli/captured-terminal.ts";
+import { example } from "../end-to-end/command.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "fms-accel-errors-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -28,7 +31,7 @@ describe("one clear error, without a stack, and a non-zero exit code", () => {
   it.each([
     ["no model", ["train", "--output_dir", out], "no model is given"],
     ["no data", ["train", "--model_name_or_path", model, "--output_dir", out], "--training_data_path is missing"],
-    ["no output", ["train", "--model_name_or_path", model, "--training_data_path", data], "--output_dir is missing"],
+    ["no output", ["train", "--model_name_or_path", model, "--training_data_path", data], "output_dir"],
     ["two models", [...complete, "--model_config", "config.json"], "exclude each other"],
     ["a hub name", ["generate", "HuggingFaceTB/SmolLM-135M", "--prompt", "a"], "Nothing is downloaded"],
     ["a missing folder", ["evaluate", join(folder, "none"), "--data", data], "there is no such folder"],
@@ -57,10 +60,10 @@ describe("one clear error, without a stack, and a non-zero exit code", () => {
     ],
     ["the newest of none", [...complete, "--resume_from_checkpoint", join(folder, "none")], "none"],
   ])("%s", async (_, argv, expected) => {
-    const { code, notes } = await run(argv);
-    expect(notes).toContain(expected);
-    expect(code).toBe(1);
-    expect(notes.match(/error:/g)).toHaveLength(1);
-    expect(notes).not.toMatch(/\n\s+at /);
+    const { terminal, notes } = captureTerminal();
+    expect(await runCommandLine(program, argv, terminal)).toBe(1);
+    expect(notes()).toContain(expected);
+    expect(notes().match(/error:/g)).toHaveLength(1);
+    expect(notes()).not.toMatch(/\n\s+at /);
   });
 });
