@@ -122,7 +122,8 @@ function addDeclaredTokens(backend: Backend, declared: DeclaredTokens): string[]
     }
   }
   for (const token of special) {
-    if (!present.has(token.content) && !tokens.has(token.content)) {
+    // An empty name stands for no token, but templates see it.
+    if (token.content !== "" && !present.has(token.content) && !tokens.has(token.content)) {
       tokens.set(token.content, { ...token, special: true });
     }
   }

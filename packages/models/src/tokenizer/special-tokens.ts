@@ -1,14 +1,5 @@
 /** Special tokens as the configuration files of a checkpoint give them, in the order of precedence of Transformers 5. */
-import {
-  countAt,
-  booleanAt,
-  isObject,
-  listAt,
-  objectAt,
-  Place,
-  textAt,
-  type JsonObject,
-} from "./definition/place.ts";
+import { countAt, booleanAt, isObject, listAt, objectAt, Place, textAt, type JsonObject } from "./definition/place.ts";
 import {
   ADDED_TOKENS_FILE,
   CONFIG_FILE,

@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import {
   AutoTokenizer,
   ChatTemplateError,
-  type ApplyChatTemplateOptions,
+  type ChatTemplateOptions,
   type PreTrainedTokenizer,
 } from "../../src/tokenizer/index.ts";
 
@@ -31,16 +31,18 @@ interface Fixture {
 
 const fixture = readJsonFixture<Fixture>("data", "chat.json");
 
+function listOf(value: unknown): Record<string, unknown>[] | undefined {
+  return value as Record<string, unknown>[] | undefined;
+}
+
 /** The options of a case's keyword arguments; what is no option is a variable of the template. */
-function optionsOf(kwargs: Record<string, unknown>): ApplyChatTemplateOptions {
+function optionsOf(kwargs: Record<string, unknown>): ChatTemplateOptions {
   const { add_generation_prompt, continue_final_message, tools, documents, ...templateKwargs } = kwargs;
-  const list = (value: unknown): Record<string, unknown>[] | undefined =>
-    value as Record<string, unknown>[] | undefined;
   return {
     addGenerationPrompt: add_generation_prompt === true,
     continueFinalMessage: continue_final_message === true,
-    tools: list(tools),
-    documents: list(documents),
+    tools: listOf(tools),
+    documents: listOf(documents),
     templateKwargs,
     now: () => new Date(fixture.about.now),
   };

@@ -3,6 +3,7 @@
  * on some malformed ones (an unwrap in the wrong place), so each is checked here before the library sees it.
  */
 import { checkCharsmap } from "./charsmap.ts";
+import { smallestMatch } from "./pattern-width.ts";
 import {
   booleanAt,
   characterAt,
@@ -71,6 +72,23 @@ function sequenceOf(kind: () => Kind, key: string): Fields {
   };
 }
 
+/** The library loses count of its positions where something is put in front of a text without taking a character of it. */
+function nonEmpty(value: unknown, place: Place): void {
+  if (textAt(value, place) === "") {
+    place.expected("some text", value);
+  }
+}
+
+/** For the same reason a normalizer's replacement must replace something. */
+function checkReplacement(component: JsonObject, place: Place): void {
+  const { String: literal, Regex: expression } = objectAt(component["pattern"], place.at("pattern"));
+  const width =
+    typeof literal === "string" ? literal.length : typeof expression === "string" ? smallestMatch(expression) : 0;
+  if (component["content"] !== "" && width === 0) {
+    place.at("pattern").expected("a pattern that matches at least one character", literal ?? expression);
+  }
+}
+
 export const NORMALIZERS: Kind = {
   what: "normalizer",
   types: {
@@ -91,7 +109,7 @@ export const NORMALIZERS: Kind = {
     ByteLevel: {},
     Precompiled: { precompiled_charsmap: checkCharsmap },
     Replace: REPLACE,
-    Prepend: { prepend: text },
+    Prepend: { prepend: nonEmpty },
     Sequence: sequenceOf(() => NORMALIZERS, "normalizers"),
   },
 };
@@ -178,6 +196,8 @@ export function checkComponent(value: unknown, place: Place, kind: Kind): JsonOb
   }
   if (type === "TemplateProcessing") {
     checkTemplates(component, place);
+  } else if (type === "Replace" && kind === NORMALIZERS) {
+    checkReplacement(component, place);
   }
   return component;
 }

@@ -96,9 +96,13 @@ function checkBpe(model: JsonObject, tokens: ReadonlySet<string>, place: Place):
     place.at("dropout").expected("a number from 0 to 1 or null", dropout);
   }
   // The library joins both halves in a buffer as long as the longest token, without a look at the bounds.
-  listAt(model["merges"], place.at("merges")).forEach((merge, index) => {
-    const [left, right] = mergeOf(merge, () => place.at("merges").at(index));
+  const merges = listAt(model["merges"], place.at("merges"));
+  merges.forEach((merge, index) => {
     const at = (): Place => place.at("merges").at(index);
+    const [left, right] = mergeOf(merge, at);
+    if (typeof merge !== typeof merges[0]) {
+      at().fail("pairs and strings cannot stand in one list");
+    }
     for (const half of [left, right]) {
       if (!tokens.has(half)) {
         at().fail(`${JSON.stringify(half)} is not in the vocabulary`);

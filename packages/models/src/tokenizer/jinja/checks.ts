@@ -1,4 +1,7 @@
-/** What Jinja2's compiler rejects before anything is rendered: unknown filters and tests, loop controls outside of loops. */
+/**
+ * What is rejected before anything is rendered: unknown filters and tests and loop controls outside of loops, as by Jinja2's
+ * compiler, and trees so deep that walking them would exhaust the stack.
+ */
 import { JinjaError } from "./errors.ts";
 import type { Block, CallNode, Expression, SliceNode, Statement } from "./syntax-tree.ts";
 
@@ -13,20 +16,31 @@ interface Place {
   readonly inLoop: boolean;
 }
 
-export function checkTemplate(body: Block, known: KnownNames): void {
-  new Checker(known).block(body, { soft: false, inLoop: false });
+export function checkTemplate(body: Block, known: KnownNames, deepest: number): void {
+  new Checker(known, deepest).block(body, { soft: false, inLoop: false });
 }
 
 class Checker {
   readonly #known: KnownNames;
+  readonly #deepest: number;
+  #depth = 0;
 
-  constructor(known: KnownNames) {
+  constructor(known: KnownNames, deepest: number) {
     this.#known = known;
+    this.#deepest = deepest;
+  }
+
+  #nested(line: number | undefined, walk: () => void): void {
+    if (++this.#depth > this.#deepest) {
+      throw new JinjaError("LimitError", `the template nests deeper than ${this.#deepest} levels`, line);
+    }
+    walk();
+    this.#depth--;
   }
 
   block(body: Block, place: Place): void {
     for (const statement of body) {
-      this.#statement(statement, place);
+      this.#nested(statement.line, () => this.#statement(statement, place));
     }
   }
 
@@ -106,6 +120,10 @@ class Checker {
   }
 
   #expression(node: Expression, place: Place): void {
+    this.#nested(undefined, () => this.#parts(node, place));
+  }
+
+  #parts(node: Expression, place: Place): void {
     switch (node.kind) {
       case "constant":
       case "name":

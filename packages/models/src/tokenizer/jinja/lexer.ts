@@ -56,6 +56,8 @@ class Lexer {
   readonly #tokens: Token[] = [];
   #at = 0;
   #line = 1;
+  /** The first line break at or behind the position. */
+  #lineBreak: number;
   /** The token before ended with a line break (or the template starts here): indentation may follow. */
   #lineStarts = true;
 
@@ -63,6 +65,7 @@ class Lexer {
     const source = template.replace(/\r\n|\r/g, "\n");
     this.#source = source.endsWith("\n") ? source.slice(0, -1) : source;
     this.#options = options;
+    this.#lineBreak = this.#lineBreakFrom(0);
   }
 
   run(): Token[] {
@@ -80,17 +83,19 @@ class Lexer {
   /** Moves over `length` characters, counting lines. */
   #advance(length: number): void {
     const end = this.#at + length;
-    for (
-      let next = this.#source.indexOf("\n", this.#at);
-      next !== -1 && next < end;
-      next = this.#source.indexOf("\n", next + 1)
-    ) {
+    while (this.#lineBreak < end) {
       this.#line++;
+      this.#lineBreak = this.#lineBreakFrom(this.#lineBreak + 1);
     }
     if (length > 0) {
       this.#lineStarts = this.#source[end - 1] === "\n";
     }
     this.#at = end;
+  }
+
+  #lineBreakFrom(start: number): number {
+    const at = this.#source.indexOf("\n", start);
+    return at === -1 ? Number.POSITIVE_INFINITY : at;
   }
 
   #match(pattern: RegExp): string | undefined {

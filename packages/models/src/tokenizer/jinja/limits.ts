@@ -16,7 +16,7 @@ export interface JinjaLimits {
 }
 
 export const DEFAULT_LIMITS: JinjaLimits = {
-  steps: 30_000_000,
+  steps: 10_000_000,
   textLength: 1 << 27,
   listLength: 1 << 22,
   depth: 400,

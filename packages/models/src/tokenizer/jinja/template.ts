@@ -48,7 +48,7 @@ export class JinjaTemplate {
       trimBlocks: options.trimBlocks ?? true,
       lstripBlocks: options.lstripBlocks ?? true,
     });
-    checkTemplate(this.#body, { filters: FILTERS, tests: { has: isTest } });
+    checkTemplate(this.#body, { filters: FILTERS, tests: { has: isTest } }, this.#limits.depth);
   }
 
   /** @throws JinjaError; one that the template raised itself by `raise_exception` has the type "TemplateError". */
