@@ -1,5 +1,5 @@
 import { runCommandLine } from "./cli/main.ts";
-import { processTerminal } from "./cli/terminal.ts";
+import { processTerminal, warningSink } from "./cli/terminal.ts";
 import { program } from "./program.ts";
 
 /** The process: runs one command line and sets the exit code. A reader that closes the pipe early (`| head`) is no error. */
@@ -8,5 +8,8 @@ export async function main(argv: readonly string[]): Promise<void> {
     if (error.code === "EPIPE") process.exit(0);
     throw error;
   });
-  process.exitCode = await runCommandLine(program, argv, processTerminal());
+  // Lower packages warn by process warnings where nobody asked for them otherwise: shown as a line, without process id and hints.
+  const terminal = processTerminal();
+  process.removeAllListeners("warning").on("warning", ({ message }) => warningSink(terminal)(message));
+  process.exitCode = await runCommandLine(program, argv, terminal);
 }

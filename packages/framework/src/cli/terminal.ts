@@ -40,3 +40,8 @@ export function processTerminal(): Terminal {
 export function printLine(stream: Writable, text = ""): void {
   stream.write(`${text}\n`);
 }
+
+/** Shows what the lower packages warn of, as lines instead of process warnings. */
+export function warningSink({ notes, noteColors }: Terminal): (message: string) => void {
+  return (message) => printLine(notes, noteColors.yellow(message));
+}

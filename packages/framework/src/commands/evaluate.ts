@@ -5,6 +5,7 @@ import {
   collate,
   evaluateLoss,
   formatDuration,
+  formatNumber,
   loadDataset,
   preprocessDataset,
   SampleLoader,
@@ -180,14 +181,12 @@ function resultAsJson(result: EvaluationResult, model: string, adapter: string |
 
 function printResult(result: EvaluationResult, { output, colors }: Terminal): void {
   const { loss, perplexity, trainableTokens, inputTokens, samples, seconds } = result;
+  const duration = seconds < 10 ? `${formatNumber(seconds)}s` : formatDuration(seconds);
   printLine(output, `${colors.bold("loss")}        ${loss.toFixed(6)}`);
   printLine(output, `${colors.bold("perplexity")}  ${perplexity.toPrecision(6)}`);
   printLine(
     output,
     `${colors.bold("tokens")}      ${formatCount(trainableTokens)} trained of ${formatCount(inputTokens)}, in ${formatCount(samples)} samples`,
   );
-  printLine(
-    output,
-    colors.dim(`${formatDuration(seconds)}, ${formatCount(Math.round(inputTokens / seconds))} tokens/s`),
-  );
+  printLine(output, colors.dim(`${duration}, ${formatNumber(inputTokens / seconds)} tokens/s`));
 }

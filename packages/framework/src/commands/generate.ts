@@ -41,7 +41,13 @@ const promptTable = [
 ] as const;
 
 const generationTable = [
-  { name: "max_new_tokens", type: "integer", default: 256, minimum: 1, help: "Longest answer in tokens." },
+  {
+    name: "max_new_tokens",
+    type: "integer",
+    default: null,
+    minimum: 1,
+    help: "Longest answer in tokens; by default 256, or what the model has room for.",
+  },
   { name: "min_new_tokens", type: "integer", default: null, minimum: 0, help: "Shortest answer in tokens." },
   {
     name: "do_sample",

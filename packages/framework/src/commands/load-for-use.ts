@@ -8,7 +8,7 @@ import {
   type PreTrainedTokenizer,
 } from "@fms-accel/models";
 import { unescapeTemplate } from "@fms-accel/trainer";
-import { printLine, type Terminal } from "../cli/terminal.ts";
+import { warningSink, type Terminal } from "../cli/terminal.ts";
 import { UsageError } from "../errors.ts";
 
 /** `--torch_dtype` of commands that do not train. */
@@ -22,11 +22,6 @@ export const dtypeRow = {
 } as const;
 
 export type WeightDType = (typeof dtypeRow.choices)[number];
-
-/** Shows what the lower packages warn of, as lines instead of process warnings. */
-export function warningSink({ notes, noteColors }: Terminal): (message: string) => void {
-  return (message) => printLine(notes, noteColors.yellow(message));
-}
 
 export interface LoadOptions {
   /** Folder of the checkpoint. */

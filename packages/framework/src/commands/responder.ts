@@ -9,6 +9,9 @@ import { Generator } from "@fms-accel/tensor";
 import { UsageError } from "../errors.ts";
 import type { Prompt } from "./prompts.ts";
 
+/** Tokens of an answer at most, when nobody said. */
+const USUAL_ANSWER = 256;
+
 /** The answer to one prompt. */
 export interface Answer {
   /** What the model went on from: the prompt, or the conversation as the chat template writes it. */
@@ -59,7 +62,9 @@ export class Responder {
     const stream = this.#tokenizer.decodeStream(decodeOptions);
     const context = { tokenizer: decoder, generator: this.#generator, device: this.#device, signal };
     const inputs = { inputIds: encoded.map(({ ids }) => ids) };
-    const steps = generateStream(this.#model, inputs, this.#options, context);
+    const longest = Math.max(...encoded.map(({ ids }) => ids.length));
+    const options = { ...this.#options, maxNewTokens: this.#options.maxNewTokens ?? this.#roomAfter(longest) };
+    const steps = generateStream(this.#model, inputs, options, context);
     for (;;) {
       const step = await steps.next();
       if (step.done === true) {
@@ -76,6 +81,11 @@ export class Responder {
       const [token] = step.value.tokens;
       if (onText !== undefined && token !== undefined) onText(stream.push(token));
     }
+  }
+
+  /** How long an answer may become when nobody said: as long as the model has positions for, within reason. */
+  #roomAfter(promptLength: number): number {
+    return Math.max(1, Math.min(USUAL_ANSWER, this.#model.config.maxPositionEmbeddings - promptLength));
   }
 
   async #encode(prompt: Prompt): Promise<{ readonly text: string; readonly ids: readonly number[] }> {

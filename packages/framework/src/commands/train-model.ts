@@ -11,9 +11,9 @@ import {
 } from "@fms-accel/models";
 import { Generator } from "@fms-accel/tensor";
 import type { ParsedArguments, PeftArguments } from "@fms-accel/trainer";
-import type { Terminal } from "../cli/terminal.ts";
+import { warningSink, type Terminal } from "../cli/terminal.ts";
 import { UsageError } from "../errors.ts";
-import { loadTokenizer, requireFolder, tokenizerFolder, warningSink } from "./load-for-use.ts";
+import { loadTokenizer, requireFolder, tokenizerFolder } from "./load-for-use.ts";
 
 /** What is trained, and the tokenizer that goes with it; pretokenised data needs none. */
 export interface TrainableParts {
