@@ -5,6 +5,8 @@ export interface SignalSource {
 }
 
 export interface Interruption {
+  /** Begins to listen: before, Ctrl-C ends the process, as there is nothing to save yet. */
+  listen(): void;
   /** Aborts when a signal asked for the end: the trainer then finishes its step, saves a checkpoint and returns. */
   readonly signal: AbortSignal;
   /** Stops listening. */
@@ -25,7 +27,7 @@ export interface InterruptionOptions {
  * Signals reach JavaScript only between steps. Two that came during one step are both delivered then, and count as two. After the first
  * was seen alone, listening stops, so that the operating system ends the process at the next one, in the middle of native code too.
  */
-export function listenForInterruption({ source = process, onRequest, onInsist }: InterruptionOptions): Interruption {
+export function createInterruption({ source = process, onRequest, onInsist }: InterruptionOptions): Interruption {
   const controller = new AbortController();
   const listener = (): void => {
     if (controller.signal.aborted) return onInsist();
@@ -37,9 +39,11 @@ export function listenForInterruption({ source = process, onRequest, onInsist }:
     source.off("SIGINT", listener);
     source.off("SIGTERM", listener);
   };
-  source.on("SIGINT", listener);
-  source.on("SIGTERM", listener);
-  return { signal: controller.signal, dispose };
+  const listen = (): void => {
+    source.on("SIGINT", listener);
+    source.on("SIGTERM", listener);
+  };
+  return { signal: controller.signal, listen, dispose };
 }
 
 /** A command line that goes on from a checkpoint, ready to paste into a shell. */

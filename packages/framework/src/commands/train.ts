@@ -5,7 +5,7 @@ import type { CommandDefinition, Invocation } from "../cli/command-definition.ts
 import { printLine, type Terminal } from "../cli/terminal.ts";
 import { renderCurve } from "../terminal/loss-chart.ts";
 import { formatCount } from "../terminal/numbers.ts";
-import { listenForInterruption, resumeCommand } from "./interrupt.ts";
+import { createInterruption, resumeCommand } from "./interrupt.ts";
 import { LossRecorder } from "./loss-recorder.ts";
 import { readTrainArguments, type TrainArguments } from "./train-arguments.ts";
 import { trainFlagGroups } from "./train-flags.ts";
@@ -27,6 +27,10 @@ export const trainCommand: CommandDefinition = {
     const args = readTrainArguments(invocation, terminal);
     const { model, tokenizer } = await createTrainable(args, terminal);
     const recorder = new LossRecorder();
+    const interruption = createInterruption({
+      onRequest: () => announceStop(terminal),
+      onInsist: () => process.exit(EXIT_INTERRUPTED),
+    });
     const { validationDataPath } = args.data;
     const trainer = new SftTrainer({
       model,
@@ -35,14 +39,10 @@ export const trainCommand: CommandDefinition = {
       data: { ...sampleOptions(args.data), vocabSize: model.config.vocabSize },
       trainDataset: args.trainingDataPath,
       ...(validationDataPath === null ? {} : { evalDataset: validationDataPath }),
-      callbacks: [recorder],
+      callbacks: [recorder, { onTrainBegin: () => interruption.listen() }],
       output: terminal.notes,
     });
     describeRun(model, args, terminal);
-    const interruption = listenForInterruption({
-      onRequest: () => announceStop(terminal),
-      onInsist: () => process.exit(EXIT_INTERRUPTED),
-    });
     let result: TrainOutput;
     try {
       result = await trainer.train({ signal: interruption.signal });

@@ -1,16 +1,18 @@
 import { EventEmitter } from "node:events";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
-import { listenForInterruption, resumeCommand } from "../../src/commands/interrupt.ts";
+import { createInterruption, resumeCommand } from "../../src/commands/interrupt.ts";
 
 function listen() {
   const source = new EventEmitter();
   const calls: string[] = [];
-  const interruption = listenForInterruption({
+  const interruption = createInterruption({
     source,
     onRequest: () => calls.push("request"),
     onInsist: () => calls.push("insist"),
   });
+  expect(source.listenerCount("SIGINT")).toBe(0);
+  interruption.listen();
   return { source, calls, interruption };
 }
 
