@@ -1,5 +1,5 @@
-// Reductions. Floats are added in short float32 runs whose sums are added in float64, so errors stay near one rounding of the
-// result for any length; integers are added in int64. Blocks are cut by shape alone, and their results are combined in order.
+// Reductions. Floats are added in float64, so a sum of any length is rounded once; integers are added in int64. Blocks are cut by
+// shape alone, and their results are combined in order.
 #include <vector>
 
 #include "cpu/kernel_sources.h"
@@ -13,7 +13,6 @@ constexpr int64_t kBlock = 64 * kRun;   // a longer row is split into several it
 constexpr int64_t kPanel = 512;         // columns that are reduced side by side
 constexpr int64_t kPanelRows = 256;     // rows of one item, where there are few columns
 constexpr int64_t kFewPanels = 32;
-constexpr int64_t kFloatRows = 16;      // rows that are added in float32 before they go to float64
 constexpr int64_t kShortRow = 32;       // shorter rows are reduced side by side, as columns
 
 // The reduced elements of kept position `k` as an operand of the loop `reduced`.
@@ -89,21 +88,17 @@ void reduce_columns(const Reduction& r, const Finish& finish) {
   for (int d = 0; d < r.reduced.ndim; ++d) along_reduced.strides[d] = r.reduced_strides[d];
 
   const auto reduce_block = [&](int64_t begin, int64_t end, int64_t row_begin, int64_t row_end, Total* totals) {
-    alignas(64) Compute buffer[kPanel], lanes[kPanel];
+    alignas(64) Compute buffer[kPanel];
     const int64_t count = end - begin;
     for (int64_t i = 0; i < count; ++i) totals[i] = Op::template neutral<Total>();
     Position position(r.reduced, row_begin);
     Operand columns_of_row = r.x;
-    for (int64_t row = row_begin; row < row_end;) {
-      for (int64_t i = 0; i < count; ++i) lanes[i] = Op::template neutral<Compute>();
-      for (const int64_t stop = min_of(row + kFloatRows, row_end); row < stop; ++row) {
-        columns_of_row.data = static_cast<char*>(r.x.data) +
-                              position.offset(r.reduced, along_reduced) * static_cast<int64_t>(item_size(r.x.dtype));
-        const Compute* values = load_run<Compute>(r.kept, columns_of_row, begin, end, buffer);
-        for (int64_t i = 0; i < count; ++i) lanes[i] = Op::join(lanes[i], values[i]);
-        position.advance(r.reduced, 1);
-      }
-      for (int64_t i = 0; i < count; ++i) totals[i] = Op::join(totals[i], static_cast<Total>(lanes[i]));
+    for (int64_t row = row_begin; row < row_end; ++row) {
+      columns_of_row.data = static_cast<char*>(r.x.data) +
+                            position.offset(r.reduced, along_reduced) * static_cast<int64_t>(item_size(r.x.dtype));
+      const Compute* values = load_run<Compute>(r.kept, columns_of_row, begin, end, buffer);
+      for (int64_t i = 0; i < count; ++i) totals[i] = Op::join(totals[i], static_cast<Total>(values[i]));
+      position.advance(r.reduced, 1);
     }
   };
 

@@ -50,18 +50,18 @@ struct Smallest {
   static Type join(Type a, Type b) { return b < a || b != b ? b : a; }
 };
 
-// A run of at most kRun values: 64 running results side by side, then joined pairwise.
+// A run of values: 32 running results side by side, then joined pairwise.
 template <class Op>
 inline typename Op::Total join_run(const typename Op::Compute* values, int64_t count) {
-  using Compute = typename Op::Compute;
-  constexpr int64_t kLanes = 64;
-  alignas(64) Compute lanes[kLanes];
-  for (int64_t j = 0; j < kLanes; ++j) lanes[j] = Op::template neutral<Compute>();
+  using Total = typename Op::Total;
+  constexpr int64_t kLanes = 32;
+  alignas(64) Total lanes[kLanes];
+  for (int64_t j = 0; j < kLanes; ++j) lanes[j] = Op::template neutral<Total>();
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) {
-    for (int64_t j = 0; j < kLanes; ++j) lanes[j] = Op::join(lanes[j], values[i + j]);
+    for (int64_t j = 0; j < kLanes; ++j) lanes[j] = Op::join(lanes[j], static_cast<Total>(values[i + j]));
   }
-  for (int64_t j = 0; i + j < count; ++j) lanes[j] = Op::join(lanes[j], values[i + j]);
+  for (int64_t j = 0; i + j < count; ++j) lanes[j] = Op::join(lanes[j], static_cast<Total>(values[i + j]));
   for (int64_t width = kLanes / 2; width > 0; width /= 2) {
     for (int64_t j = 0; j < width; ++j) lanes[j] = Op::join(lanes[j], lanes[j + width]);
   }
@@ -84,7 +84,7 @@ struct ExponentialSum {
     const float now = shift();
     if (now != before && total != 0) total *= std::exp(static_cast<double>(before) - static_cast<double>(now));
     for (int64_t i = 0; i < count; ++i) exponentials[i] = exp_of(values[i] - now);
-    total += static_cast<double>(join_run<Add<float, double>>(exponentials, count));
+    total += join_run<Add<float, double>>(exponentials, count);
   }
 };
 

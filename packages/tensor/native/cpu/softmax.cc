@@ -53,7 +53,7 @@ void softmax(bool logarithm, const Loop& kept, int64_t length, const RowOperand&
       float* run = values + at;
       for (int64_t i = 0; i < count; ++i) run[i] -= largest;
       for (int64_t i = 0; i < count; ++i) exponentials[i] = exp_of(run[i]);
-      total += static_cast<double>(join_run<Add<float, double>>(exponentials, count));
+      total += join_run<Add<float, double>>(exponentials, count);
       if (!logarithm) memcpy(run, exponentials, static_cast<size_t>(count) * sizeof(float));
     }
     const auto divisor = static_cast<float>(total), subtrahend = static_cast<float>(std::log(total));
@@ -85,7 +85,7 @@ void softmax_gradient(bool logarithm, const Loop& kept, int64_t length, const Ro
         for (int64_t i = 0; i < count; ++i) result[i] = g[i] * p[i];
         g = result;
       }
-      total += static_cast<double>(join_run<Add<float, double>>(g, count));
+      total += join_run<Add<float, double>>(g, count);
     }
     const auto sum = static_cast<float>(total);
     for (int64_t at = 0; at < length; at += kRun) {
