@@ -66,14 +66,16 @@ class Chunk {
 
   // All threads pack all panels for all blocks at hand.
   void share(const Panels& panels, const GemmSource& source, Purpose purpose, Packed& packed) const {
-    constexpr int64_t kPanels = 4;  // of an item
-    const int64_t padded = panels.padded(0, panels.count), groups = divide_up(panels.count, kPanels);
+    // Wide items are read along long runs of memory; every thread should have some.
+    const int64_t all = panels.count * (end_block_ - first_block_);
+    const int64_t together = clamp_of(all / (4 * usable_threads()), 2, 16), groups = divide_up(panels.count, together);
+    const int64_t padded = panels.padded(0, panels.count);
     auto* const base = scratch<uint32_t>(purpose, (end_block_ - first_block_) * block_steps() * padded);
     packed = {base, padded, 0, first_block_, block_steps()};
     parallel_for(groups * (end_block_ - first_block_), [&](int64_t item, int) {
-      const int64_t block = first_block_ + item / groups, begin = item % groups * kPanels;
+      const int64_t block = first_block_ + item / groups, begin = item % groups * together;
       uint32_t* to = base + (block - first_block_) * block_steps() * padded + panels.start(begin) * steps(block);
-      pack(panels, source, begin, min_of(begin + kPanels, panels.count), block, to);
+      pack(panels, source, begin, min_of(begin + together, panels.count), block, to);
     });
   }
 

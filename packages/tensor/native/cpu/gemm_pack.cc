@@ -99,9 +99,9 @@ void pack_panel_across_k(const Elements<T>& from, uint32_t* to, int64_t first, i
       if (run_ahead > 0) {
         const T* ahead = from.along(k0 + k + run_ahead) + first;
         for (int64_t bytes = 0; bytes < width * static_cast<int64_t>(sizeof(T)); bytes += 64) {
-          prefetch(reinterpret_cast<const char*>(ahead) + bytes);
+          prefetch_second_level(reinterpret_cast<const char*>(ahead) + bytes);
           if constexpr (Step::kValues == 2) {
-            prefetch(reinterpret_cast<const char*>(from.along(k0 + k + run_ahead + 1) + first) + bytes);
+            prefetch_second_level(reinterpret_cast<const char*>(from.along(k0 + k + run_ahead + 1) + first) + bytes);
           }
         }
       }

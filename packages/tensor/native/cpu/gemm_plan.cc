@@ -96,7 +96,7 @@ Plan make_plan(const GemmArguments& g, int threads) {
   // Items: what a thread packs for itself must fit, and every thread should have some.
   const auto cut = [&](int64_t count, int64_t panel_lanes, int64_t fewest_panels) {
     const int64_t least = divide_up(count, max_of(1, kPrivateBytes / (4 * block_steps * panel_lanes)));
-    if (team == 1) return least;
+    if (team <= 1) return least;
     const int64_t wanted = max_of(least, min_of(kItemsPerThread * team, divide_up(count, fewest_panels)));
     return min_of(count, round_up(wanted, team));
   };
@@ -104,8 +104,8 @@ Plan make_plan(const GemmArguments& g, int threads) {
   const int64_t column_panel_count = divide_up(plan.chunk_columns, kTileColumns);
   plan.row_items = plan.column_items = 1;
   if (plan.share_a && plan.share_b) {
-    plan.column_items = min_of(column_panel_count, kItemsPerThread * team);
-    plan.row_items = clamp_of(kItemsPerThread * team / plan.column_items, 1, row_panel_count);
+    plan.row_items = cut(row_panel_count, plan.height, 4);
+    plan.column_items = clamp_of(divide_up(kItemsPerThread * team, plan.row_items), 1, column_panel_count);
   } else if (plan.share_b) {
     plan.row_items = cut(row_panel_count, plan.height, 4);
   } else {
