@@ -38,6 +38,14 @@ test("gradients of a tensor that is used many times add up", () => {
   expect(x.grad?.toArray()).toEqual([6, 8, 10]);
 });
 
+test("pieces of a split, empty and unused ones too, give one gradient", () => {
+  const x = tensor([[1, 2, 3], [4, 5, 6]], { requiresGrad: true });
+  const [first, empty, last] = split(x, [1, 0, 2], 1) as [Tensor, Tensor, Tensor];
+  add(sum(mul(last, last)), sum(empty)).backward();
+  expect([first.shape, empty.shape, last.shape]).toEqual([[2, 1], [2, 0], [2, 2]]);
+  expect(x.grad?.toArray()).toEqual([0, 4, 6, 0, 10, 12]);
+});
+
 test("two backward calls accumulate into grad", () => {
   const x = leaf(1, 2);
   sum(mul(x, 2)).backward();

@@ -1,5 +1,5 @@
 /** Operations that change how elements are seen. All but `contiguous`, `cat` and (for some strides) `reshape` are views of the same memory. */
-import { recordOperation } from "../autograd/tape.ts";
+import { needsTape, recordMany, recordOperation } from "../autograd/tape.ts";
 import { dtypeCode } from "../dtype.ts";
 import { TensorError } from "../errors.ts";
 import { native } from "../native.ts";
@@ -164,7 +164,26 @@ export function split(x: Tensor, sizes: number | readonly number[], dim: number)
     throw new TensorError(`split: sizes [${lengths.join(", ")}] do not add up to ${total}`);
   }
   let start = 0;
-  return lengths.map((length) => slice(x, at, start, (start += length)));
+  const pieces = lengths.map((length) => {
+    const offset = length === 0 ? x.offset : x.offset + start * (x.strides[at] as number);
+    start += length;
+    return view(x, x.shape.map((size, d) => (d === at ? length : size)), x.strides, offset);
+  });
+  // One node for all pieces: a gradient of x's size for each of them would make many pieces (experts) slow.
+  if (needsTape([x])) {
+    recordMany("split", pieces, [x], [], (gradients) => {
+      const known = gradients.find((gradient) => gradient !== undefined) as Tensor;
+      const parts = lengths.map((length, i) => gradients[i] ?? zerosOfPiece(x.shape, at, length, known));
+      return [new Tensor(native.cat(parts.map((part) => part.handle), at))];
+    });
+  }
+  return pieces;
+}
+
+function zerosOfPiece(shape: readonly number[], at: number, length: number, like: Tensor): Tensor {
+  const zeros = new Tensor(native.empty(shape.map((size, d) => (d === at ? length : size)), dtypeCode(like.dtype)));
+  native.fill(zeros.handle, 0);
+  return zeros;
 }
 
 /** Tensors of equal shape but for `dim`, one after the other; dtypes promote. */
