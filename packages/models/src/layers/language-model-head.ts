@@ -34,6 +34,7 @@ export interface LanguageModelHead extends Module {
  * The output of a language model whose body returned `hidden`. Without labels it is the logits; with labels the loss, and
  * the logits when someone reads them.
  * @param hidden `[B, T, H]`
+ * @param auxLoss added to the loss, undivided
  */
 export function causalLMOutput(
   hidden: Tensor,
@@ -41,14 +42,16 @@ export function causalLMOutput(
   vocabSize: number,
   inputs: CausalLMInputs,
   transform: LogitsTransform = (logits) => logits,
+  auxLoss?: Tensor,
 ): CausalLMOutput {
   const logits = (): Tensor => transform(head.forward(lastPositions(hidden, inputs.logitsToKeep)));
   if (inputs.labels === undefined) {
     return { logits: logits(), loss: undefined };
   }
-  const loss = nextTokenLoss(hidden, head, vocabSize, inputs.labels, inputs.numItemsInBatch, transform);
+  const targetLoss = nextTokenLoss(hidden, head, vocabSize, inputs.labels, inputs.numItemsInBatch, transform);
   const recording = isGradEnabled();
-  const output: { logits?: Tensor; loss: Tensor } = { loss };
+  const output: { logits?: Tensor; loss: Tensor; auxLoss?: Tensor } =
+    auxLoss === undefined ? { loss: targetLoss } : { loss: add(targetLoss, auxLoss), auxLoss };
   // Not enumerable until it is computed: looking through an output for its tensors, as scope() does, must not compute it.
   Object.defineProperty(output, "logits", {
     configurable: true,

@@ -37,7 +37,7 @@ export interface CausalLMOutput {
   readonly logits: Tensor;
   /** float32 scalar; present with `labels`. */
   readonly loss: Tensor | undefined;
-  /** Load-balancing loss of a mixture of experts, as it is already contained in `loss`. */
+  /** Load-balancing loss of a mixture of experts times its coefficient, as it is already contained in `loss`. */
   readonly auxLoss?: Tensor | undefined;
 }
 

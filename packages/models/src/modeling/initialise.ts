@@ -17,7 +17,11 @@ import { ModelsError } from "../errors.ts";
 
 /** A module that knows the initial values of the parameters that it holds itself. */
 export interface SelfInitialising extends Module {
-  initialiseParameters(): void;
+  /**
+   * @param range deviation of normally distributed weights
+   * @param generator where they are drawn from
+   */
+  initialiseParameters(range: number, generator: Generator): void;
 }
 
 /**
@@ -34,7 +38,7 @@ export function initialiseWeights(model: Module, range: number, generator: Gener
 
 function initialiseModule(name: string, module: Module, range: number, generator: Generator): void {
   if (isSelfInitialising(module)) {
-    module.initialiseParameters();
+    module.initialiseParameters(range, generator);
   } else if (module instanceof Linear) {
     fillNormal(module.weight, range, generator);
     fillZeros(module.bias);
@@ -52,7 +56,8 @@ function initialiseModule(name: string, module: Module, range: number, generator
   }
 }
 
-function fillNormal(parameter: Parameter, deviation: number, generator: Generator): void {
+/** Fills a weight matrix. */
+export function fillNormal(parameter: Parameter, deviation: number, generator: Generator): void {
   normal_(parameter, 0, deviation, generator);
 }
 

@@ -3,37 +3,44 @@ import { checkpoint, isGradEnabled, type Module, scope, type Tensor } from "@fms
 import type { RotaryPhases } from "../rope/rotary-embedding.ts";
 import type { KeyValueCache } from "./key-value-cache.ts";
 
-/** What a decoder layer is told besides its input. The names are those of `scaledDotProductAttention`'s options. */
-export interface LayerContext {
-  readonly phases: RotaryPhases;
+/** Who sees whom, and what was seen before. The names are those of `scaledDotProductAttention`'s options. */
+export interface AttentionContext {
   readonly keyMask: Tensor | undefined;
   readonly querySegments: Tensor | undefined;
   readonly keySegments: Tensor | undefined;
   readonly cache: KeyValueCache | undefined;
 }
 
+/** What a decoder layer with rotary positions is told besides its input. */
+export interface LayerContext extends AttentionContext {
+  readonly phases: RotaryPhases;
+}
+
 /** A decoder layer: hidden states `[B, T, H]` to hidden states. */
-export interface DecoderLayer extends Module {
-  forward(x: Tensor, context: LayerContext): Tensor;
+export interface DecoderLayer<C extends AttentionContext = LayerContext> extends Module {
+  forward(x: Tensor, context: C): Tensor;
 }
 
 /**
  * Applies the layers in turn. Each runs in a scope of its own, so that of its temporaries only those live on that backward needs;
  * with `gradientCheckpointing` not even those, and backward runs the layer again.
+ * @param context what all layers are told, or what each is by its index
  */
-export function runLayers(
-  layers: Iterable<DecoderLayer>,
+export function runLayers<C extends AttentionContext & { readonly phases?: RotaryPhases }>(
+  layers: Iterable<DecoderLayer<C>>,
   embedded: Tensor,
-  context: LayerContext,
+  context: C | ((layer: number) => C),
   gradientCheckpointing: boolean,
 ): Tensor {
   let hidden = embedded;
+  let index = 0;
   for (const layer of layers) {
     const input = hidden;
+    const told = typeof context === "function" ? context(index++) : context;
     hidden =
       gradientCheckpointing && isGradEnabled()
-        ? checkpointLayer(layer, input, context)
-        : scope(() => layer.forward(input, context));
+        ? checkpointLayer(layer, input, told)
+        : scope(() => layer.forward(input, told));
     if (input !== embedded) {
       input.dispose(); // the tape keeps it where backward needs it
     }
@@ -41,22 +48,65 @@ export function runLayers(
   return hidden;
 }
 
+const MASKS = ["keyMask", "querySegments", "keySegments"] as const;
+
+/** The same for layers with routers: also returns the router logits of those that have them, first layer first. */
+export function runRoutedLayers(
+  layers: Iterable<RoutedDecoderLayer>,
+  embedded: Tensor,
+  context: LayerContext,
+  gradientCheckpointing: boolean,
+): { hidden: Tensor; routerLogits: Tensor[] } {
+  let hidden = embedded;
+  const routerLogits: Tensor[] = [];
+  for (const layer of layers) {
+    const input = hidden;
+    const [output, ...logits] = runLayer(
+      (x, own): Tensor[] => layer.forward(x, own).filter((tensor) => tensor !== undefined),
+      input,
+      context,
+      gradientCheckpointing,
+    );
+    hidden = output!;
+    routerLogits.push(...logits);
+    if (input !== embedded) {
+      input.dispose();
+    }
+  }
+  return { hidden, routerLogits };
+}
+
+function runLayer<T extends Tensor | Tensor[]>(
+  forward: (x: Tensor, context: LayerContext) => T,
+  input: Tensor,
+  context: LayerContext,
+  gradientCheckpointing: boolean,
+): T {
+  return gradientCheckpointing && isGradEnabled()
+    ? checkpointLayer(forward, input, context)
+    : scope(() => forward(input, context));
+}
+
 /**
  * Backward repeats the layer when the scope of the forward call may be gone, so all tensors of the context go in as inputs of
  * the checkpoint: it keeps them.
  */
-function checkpointLayer(layer: DecoderLayer, input: Tensor, { phases, cache, ...visible }: LayerContext): Tensor {
-  const names = Object.keys(visible) as (keyof typeof visible)[];
-  const present = names.filter((name) => visible[name] !== undefined);
-  const tensors = present.map((name) => visible[name]!);
+function checkpointLayer<C extends AttentionContext & { readonly phases?: RotaryPhases }>(
+  layer: DecoderLayer<C>,
+  input: Tensor,
+  context: C,
+): Tensor {
+  const { phases } = context;
+  const present = MASKS.filter((name) => context[name] !== undefined);
+  const tensors = present.map((name) => context[name]!);
   return checkpoint(
-    (x: Tensor, cos: Tensor, sin: Tensor, ...rest: Tensor[]) => {
-      const again = Object.fromEntries(present.map((name, index) => [name, rest[index]]));
-      return layer.forward(x, { ...visible, ...again, phases: { cos, sin }, cache });
+    (x: Tensor, ...kept: Tensor[]) => {
+      const masks = Object.fromEntries(present.map((name, at) => [name, kept[at]]));
+      const [cos, sin] = kept.slice(present.length);
+      return layer.forward(x, { ...context, ...masks, ...(cos && sin && { phases: { cos, sin } }) });
     },
     input,
-    phases.cos,
-    phases.sin,
     ...tensors,
+    ...(phases === undefined ? [] : [phases.cos, phases.sin]),
   );
 }

@@ -3,7 +3,20 @@ import { scope, type Tensor, tensor } from "@fms-accel/tensor";
 import { fixturePath, readJsonFixture, readSafetensors, type ReferenceTensor } from "@fms-accel/test-utilities";
 
 import { AutoModelForCausalLM, type ModelLoadOptions } from "../../src/auto/auto-model.ts";
-import type { CausalLM } from "../../src/modeling/causal-lm.ts";
+import type { CausalLM, CausalLMInputs } from "../../src/modeling/causal-lm.ts";
+
+/** Cases of Llama, and of the other architectures without experts. */
+export const LLAMA_CASES: readonly string[] = [
+  "llama",
+  "llama3-rope",
+  "llama-rope-linear",
+  "llama-rope-dynamic",
+  "llama-rope-yarn",
+  "llama-longrope",
+  "llama-bias",
+  "llama-sharded",
+];
+export const DENSE_CASES: readonly string[] = [...LLAMA_CASES];
 
 export interface ExpectedDocument {
   readonly lengths: readonly number[];
@@ -46,6 +59,15 @@ export function golden(name: string): Golden {
     input: (key) => tensor(find(key).data, { shape: find(key).shape }),
     data: (key) => find(key).data as Float32Array,
     has: (key) => tensors.has(key),
+  };
+}
+
+/** The padded batch of a case, with labels. */
+export function batch(fixture: Golden): CausalLMInputs {
+  return {
+    inputIds: fixture.input("input_ids"),
+    attentionMask: fixture.input("attention_mask"),
+    labels: fixture.input("labels"),
   };
 }
 

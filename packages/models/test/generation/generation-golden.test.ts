@@ -1,4 +1,4 @@
-/** Greedy tokens of Llama checkpoints as transformers generates them: alone, in a left-padded batch, with a stop token. */
+/** Greedy tokens as transformers generates them: alone, in a left-padded batch, with a stop token. */
 import { tensor } from "@fms-accel/tensor";
 import { fixturePath, readJsonFixture } from "@fms-accel/test-utilities";
 import { describe, expect, it } from "vitest";
@@ -6,6 +6,7 @@ import { describe, expect, it } from "vitest";
 import { AutoModelForCausalLM } from "../../src/auto/auto-model.ts";
 import { generate, type GenerativeModel } from "../../src/generation/generate.ts";
 import type { GenerationOptions } from "../../src/generation/generation-config.ts";
+import { DENSE_CASES } from "../architectures/golden.ts";
 
 interface Greedy {
   new_tokens: number;
@@ -17,21 +18,10 @@ interface Greedy {
   stop: { eos_token_id: number; left_padded_batch_greedy: number[][] };
 }
 
-const cases = [
-  "llama",
-  "llama-bias",
-  "llama-longrope",
-  "llama-rope-dynamic",
-  "llama-rope-linear",
-  "llama-rope-yarn",
-  "llama-sharded",
-  "llama3-rope",
-];
-
 const integers = (rows: number[][]) =>
   tensor(Int32Array.from(rows.flat()), { shape: [rows.length, rows[0]?.length ?? 0] });
 
-describe.each(cases)("%s", (name) => {
+describe.each(DENSE_CASES)("%s", (name) => {
   const { generation: expected } = readJsonFixture<{ generation: Greedy }>("models", name, "expected.json");
   const settings: GenerationOptions = {
     maxNewTokens: expected.new_tokens,

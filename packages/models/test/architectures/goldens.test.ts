@@ -1,0 +1,113 @@
+/** Every dense architecture against the reference: logits, loss, gradients; padded, packed, checkpointed, in bfloat16. */
+import { noGrad, tensor } from "@fms-accel/tensor";
+import { expectClose, relativeDifference } from "@fms-accel/test-utilities";
+import { describe, expect, it } from "vitest";
+
+import { batch, DENSE_CASES, golden, inScope, maskedRows, openModel, takeGradients } from "./golden.ts";
+
+/** Absolute, on logits of magnitude 1 to 10; relative to the largest value for gradients. */
+const LOGITS = 1e-5;
+const LOSS = 1e-6;
+const GRADIENT = 1e-5;
+const LENGTH_DEPENDENT = ["llama-rope-dynamic", "llama-longrope"];
+
+describe.each(DENSE_CASES)("%s", (name) => {
+  const fixture = golden(name);
+  const width = fixture.tensors.get("logits")!.shape[2]!;
+  const mask = fixture.tensors.get("attention_mask")!.data;
+
+  it("has the reference's logits, loss and gradients", async () => {
+    const model = await openModel(name);
+    const found = inScope(() => {
+      const { logits, loss } = model.forward(batch(fixture));
+      loss!.backward();
+      return { logits: logits.toFloat32Array(), loss: loss!.item() };
+    });
+    expectClose(
+      maskedRows(found.logits, mask, width),
+      maskedRows(fixture.data("logits"), mask, width),
+      { absolute: LOGITS, relative: LOGITS },
+      "logits",
+    );
+    expect(Math.abs(found.loss - fixture.document.loss.hf_loss)).toBeLessThanOrEqual(
+      LOSS * fixture.document.loss.hf_loss,
+    );
+    const gradients = takeGradients(model);
+    const expectedNames = [...fixture.tensors.keys()].filter((key) => key.startsWith("grad."));
+    expect([...gradients.keys()].map((key) => `grad.${key}`).sort()).toEqual(expectedNames.sort());
+    for (const [key, gradient] of gradients) {
+      expect(relativeDifference(gradient, fixture.data(`grad.${key}`)), key).toBeLessThanOrEqual(GRADIENT);
+    }
+  });
+
+  it("gives the same gradients with gradient checkpointing", async () => {
+    const model = await openModel(name);
+    model.gradientCheckpointing = true;
+    model.train();
+    inScope(() => model.forward(batch(fixture)).loss!.backward());
+    for (const [key, gradient] of takeGradients(model)) {
+      expect(relativeDifference(gradient, fixture.data(`grad.${key}`)), key).toBeLessThanOrEqual(GRADIENT);
+    }
+  });
+
+  it("divides the summed loss by numItemsInBatch", async () => {
+    const model = await openModel(name);
+    const { num_items_in_batch: count, hf_loss_with_num_items_in_batch: expected } = fixture.document.loss;
+    const loss = inScope(() => model.forward({ ...batch(fixture), numItemsInBatch: count }).loss!.item());
+    expect(Math.abs(loss - expected)).toBeLessThanOrEqual(LOSS * expected);
+  });
+
+  it("computes a packed row as its sequences alone", async () => {
+    const model = await openModel(name);
+    const inputIds = fixture.input("packed.input_ids");
+    const positionIds = fixture.input("packed.position_ids");
+    const labels = fixture.input("packed.labels");
+    const sequenceIds = tensor(
+      Int32Array.from(fixture.document.lengths.flatMap((length, index) => Array.from({ length }, () => index))),
+      { shape: inputIds.shape },
+    );
+    // By position ids alone, by sequence ids alone, and by both.
+    for (const inputs of [{ positionIds }, { positionIds, sequenceIds }]) {
+      const found = inScope(() => {
+        const { logits, loss } = model.forward({ inputIds, labels, ...inputs });
+        loss!.backward();
+        return { logits: logits.toFloat32Array(), loss: loss!.item() };
+      });
+      const gradients = takeGradients(model);
+      const oneRow = LENGTH_DEPENDENT.includes(name);
+      if (fixture.has("packed.logits")) {
+        // Frequencies that depend on the length of the call make one row differ from its sequences alone, there as here.
+        const expected = fixture.data(oneRow ? "packed.logits_one_row" : "packed.logits");
+        expectClose(found.logits, expected, { absolute: LOGITS, relative: LOGITS }, "packed logits");
+      }
+      if (!oneRow) {
+        expect(Math.abs(found.loss - fixture.document.packed.loss)).toBeLessThanOrEqual(LOSS * found.loss);
+        for (const [key, gradient] of gradients) {
+          const prefix = fixture.has(`packed.grad.${key}`) ? "packed.grad" : "grad";
+          expect(relativeDifference(gradient, fixture.data(`${prefix}.${key}`)), key).toBeLessThanOrEqual(GRADIENT);
+        }
+      }
+    }
+  });
+
+  it("stays as near to float32 in bfloat16 as the reference does", async () => {
+    const model = await openModel(name, { dtype: "bfloat16" });
+    const { logits, loss } = inScope(() => {
+      const output = noGrad(() => model.forward(batch(fixture)));
+      return { logits: output.logits.toFloat32Array(), loss: output.loss!.item() };
+    });
+    const ours = maskedRows(logits, mask, width);
+    const exact = maskedRows(fixture.data("logits"), mask, width);
+    let sum = 0;
+    let largest = 0;
+    ours.forEach((value, index) => {
+      const difference = Math.abs(value - exact[index]!);
+      sum += difference;
+      largest = Math.max(largest, difference);
+    });
+    const { max_abs, mean_abs } = fixture.document.bf16.logits_vs_float32;
+    expect(sum / ours.length).toBeLessThanOrEqual(1.1 * mean_abs);
+    expect(largest).toBeLessThanOrEqual(1.5 * max_abs);
+    expect(Math.abs(loss - fixture.document.loss.hf_loss)).toBeLessThanOrEqual(0.02);
+  });
+});
