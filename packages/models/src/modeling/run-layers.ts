@@ -50,52 +50,14 @@ export function runLayers<C extends AttentionContext & { readonly phases?: Rotar
 
 const MASKS = ["keyMask", "querySegments", "keySegments"] as const;
 
-/** The same for layers with routers: also returns the router logits of those that have them, first layer first. */
-export function runRoutedLayers(
-  layers: Iterable<RoutedDecoderLayer>,
-  embedded: Tensor,
-  context: LayerContext,
-  gradientCheckpointing: boolean,
-): { hidden: Tensor; routerLogits: Tensor[] } {
-  let hidden = embedded;
-  const routerLogits: Tensor[] = [];
-  for (const layer of layers) {
-    const input = hidden;
-    const [output, ...logits] = runLayer(
-      (x, own): Tensor[] => layer.forward(x, own).filter((tensor) => tensor !== undefined),
-      input,
-      context,
-      gradientCheckpointing,
-    );
-    hidden = output!;
-    routerLogits.push(...logits);
-    if (input !== embedded) {
-      input.dispose();
-    }
-  }
-  return { hidden, routerLogits };
-}
-
-function runLayer<T extends Tensor | Tensor[]>(
-  forward: (x: Tensor, context: LayerContext) => T,
-  input: Tensor,
-  context: LayerContext,
-  gradientCheckpointing: boolean,
-): T {
-  return gradientCheckpointing && isGradEnabled()
-    ? checkpointLayer(forward, input, context)
-    : scope(() => forward(input, context));
-}
-
 /**
  * Backward repeats the layer when the scope of the forward call may be gone, so all tensors of the context go in as inputs of
  * the checkpoint: it keeps them.
  */
-function checkpointLayer<C extends AttentionContext & { readonly phases?: RotaryPhases }>(
-  layer: DecoderLayer<C>,
-  input: Tensor,
-  context: C,
-): Tensor {
+export function checkpointLayer<
+  C extends AttentionContext & { readonly phases?: RotaryPhases },
+  T extends Tensor | Tensor[],
+>(layer: { forward(x: Tensor, context: C): T }, input: Tensor, context: C): T {
   const { phases } = context;
   const present = MASKS.filter((name) => context[name] !== undefined);
   const tensors = present.map((name) => context[name]!);

@@ -1,0 +1,41 @@
+import { isGradEnabled, type Module, scope, type Tensor } from "@fms-accel/tensor";
+
+import { checkpointLayer, type LayerContext } from "./run-layers.ts";
+
+/** A decoder layer that may have a router: to hidden states, and to the router's logits `[B·T, experts]` if it has one. */
+export interface RoutedDecoderLayer extends Module {
+  forward(x: Tensor, context: LayerContext): Tensor[];
+}
+
+/** What layers with routers give: hidden states, and the logits of all routers, first layer first. */
+export interface RoutedHidden {
+  readonly hidden: Tensor;
+  readonly routerLogits: Tensor[];
+}
+
+/**
+ * `runLayers` for layers with routers. Router logits are outputs of their layer, not a side effect: with gradient checkpointing a loss
+ * on them still reaches the router.
+ */
+export function runRoutedLayers(
+  layers: Iterable<RoutedDecoderLayer>,
+  embedded: Tensor,
+  context: LayerContext,
+  gradientCheckpointing: boolean,
+): RoutedHidden {
+  let hidden = embedded;
+  const routerLogits: Tensor[] = [];
+  for (const layer of layers) {
+    const input = hidden;
+    const [output, ...logits] =
+      gradientCheckpointing && isGradEnabled()
+        ? checkpointLayer(layer, input, context)
+        : scope(() => layer.forward(input, context));
+    hidden = output!;
+    routerLogits.push(...logits);
+    if (input !== embedded) {
+      input.dispose(); // the tape keeps it where backward needs it
+    }
+  }
+  return { hidden, routerLogits };
+}
