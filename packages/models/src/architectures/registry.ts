@@ -1,10 +1,14 @@
 import { type ConfigSource, configError, preview } from "../config/config-source.ts";
 import { didYouMean } from "../messages/did-you-mean.ts";
 import type { Architecture } from "./architecture.ts";
+import { granite } from "./granite.ts";
 import { llama } from "./llama.ts";
+import { mistral } from "./mistral.ts";
+import { qwen2 } from "./qwen2.ts";
+import { qwen3 } from "./qwen3.ts";
 
 /** Every architecture that this package opens. */
-export const ARCHITECTURES: readonly Architecture[] = [llama];
+export const ARCHITECTURES: readonly Architecture[] = [llama, mistral, qwen2, qwen3, granite];
 
 /** Finds the architecture of a configuration by `architectures` and `model_type`, which must not contradict each other. */
 export function findArchitecture(source: ConfigSource): Architecture {

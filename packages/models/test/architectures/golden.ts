@@ -16,7 +16,15 @@ export const LLAMA_CASES: readonly string[] = [
   "llama-bias",
   "llama-sharded",
 ];
-export const DENSE_CASES: readonly string[] = [...LLAMA_CASES];
+export const DENSE_CASES: readonly string[] = [
+  ...LLAMA_CASES,
+  "mistral",
+  "mistral-full",
+  "qwen2",
+  "qwen2-window",
+  "qwen3",
+  "granite",
+];
 
 export interface ExpectedDocument {
   readonly lengths: readonly number[];
