@@ -106,7 +106,7 @@ export function nextTokenLoss(
   const plain = plainLinear(head);
   const sum =
     plain === undefined
-      ? chunkedCrossEntropy(x, (chunk) => transform(head.forward(chunk)), wanted, rowsPerChunk(vocabSize))
+      ? chunkedCrossEntropy(x, (chunk) => transform(head.forward(chunk)), wanted, rowsPerChunk(rows.length, vocabSize))
       : linearCrossEntropy(x, plain.weight, wanted, { bias: plain.bias, transform });
   return div(sum, count);
 }

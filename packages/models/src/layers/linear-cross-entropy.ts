@@ -27,9 +27,14 @@ export interface LinearCrossEntropyOptions {
 /** A chunk of logits and its gradient are the largest tensors of a training step: this many bytes each, at most. */
 const CHUNK_BYTES = 128 * 2 ** 20;
 
-/** Rows of which the float32 logits fit into a chunk, in steps that the matrix kernels like. */
-export function rowsPerChunk(vocabSize: number): number {
-  return Math.max(64, Math.floor(CHUNK_BYTES / (4 * vocabSize) / 64) * 64);
+/** Chunks are multiples of it: a whole number of the matrix kernels' blocks. */
+const ROW_STEP = 64;
+
+/** Rows of a chunk, so that its float32 logits fit and all chunks are about equal: a small rest would use the kernels badly. */
+export function rowsPerChunk(rows: number, vocabSize: number): number {
+  const most = Math.max(1, Math.floor(CHUNK_BYTES / (4 * vocabSize) / ROW_STEP));
+  const steps = Math.max(1, Math.ceil(rows / ROW_STEP));
+  return Math.ceil(steps / Math.ceil(steps / most)) * ROW_STEP;
 }
 
 /**
@@ -44,11 +49,12 @@ export function linearCrossEntropy(
   x: Tensor,
   weight: Tensor,
   targets: Tensor,
-  { bias, transform = (logits) => logits, chunkRows = rowsPerChunk(weight.shape[0]!) }: LinearCrossEntropyOptions = {},
+  { bias, transform = (logits) => logits, ...options }: LinearCrossEntropyOptions = {},
 ): Tensor {
   const inputs = bias === undefined ? [x, weight] : [x, weight, bias];
   const needs = inputs.map((input) => isGradEnabled() && input.requiresGrad);
   const [rows] = x.shape as [number, number];
+  const chunkRows = options.chunkRows ?? rowsPerChunk(rows, weight.shape[0]!);
   const xGradient = needs[0] ? empty(x.shape, { dtype: x.dtype, device: x.device }) : undefined;
   // Leaves of the chunks' own small tapes; what they accumulate is handed on by the vjp below.
   const ownWeight = leafOf(weight, needs[1]!);
