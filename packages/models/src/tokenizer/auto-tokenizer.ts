@@ -78,11 +78,8 @@ export function buildTokenizer(files: TokenizerFiles, options: TokenizerLoadOpti
     addEosToken: ends,
     warnings,
   });
-  if (options.addBosToken !== undefined && options.addBosToken !== begins) {
-    tokenizer.addBosToken = options.addBosToken;
-  }
-  if (options.addEosToken !== undefined && options.addEosToken !== ends) {
-    tokenizer.addEosToken = options.addEosToken;
+  if (options.addBosToken !== undefined || options.addEosToken !== undefined) {
+    tokenizer.setBoundaryTokens(options.addBosToken ?? begins, options.addEosToken ?? ends);
   }
   return tokenizer;
 }

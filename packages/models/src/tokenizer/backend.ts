@@ -8,6 +8,7 @@ import type { AddedToken } from "./special-tokens.ts";
 export class Backend {
   readonly definition: TokenizerDefinition;
   readonly #added = new Map<string, AddedTokenEntry>();
+  readonly #special = new Set<string>();
   #native: Tokenizer;
   #decoder: ReturnType<Tokenizer["getDecoder"]>;
 
@@ -25,7 +26,7 @@ export class Backend {
             `the token ${JSON.stringify(token.content)} gets the id ${String(id)} from its place in the vocabulary, not ${token.id}`,
           );
       }
-      this.#added.set(token.content, token);
+      this.#register(token);
     });
   }
 
@@ -64,9 +65,9 @@ export class Backend {
     return this.#native.idToToken(id) ?? undefined;
   }
 
-  /** True for added tokens that are marked as special. */
+  /** True for tokens that are or once were marked as special: in the library, too, that mark stays. */
   isSpecial(token: string): boolean {
-    return this.#added.get(token)?.special === true;
+    return this.#special.has(token);
   }
 
   /** Adds tokens, or changes the flags of those that are there. Returns how many are new to the vocabulary. */
@@ -88,7 +89,7 @@ export class Backend {
       if (id === undefined) {
         throw new TokenizerError(`The tokenizers library does not take the token ${JSON.stringify(token.content)}`);
       }
-      this.#added.set(token.content, {
+      this.#register({
         id,
         content: token.content,
         single_word: token.singleWord,
@@ -99,6 +100,13 @@ export class Backend {
       });
     }
     return this.size - before;
+  }
+
+  #register(token: AddedTokenEntry): void {
+    this.#added.set(token.content, token);
+    if (token.special) {
+      this.#special.add(token.content);
+    }
   }
 
   /** Replaces the post-processor; the library is built anew, with the tokens that were added. */

@@ -149,7 +149,7 @@ export class PreTrainedTokenizer {
   convertIdsToTokens(id: number): string;
   convertIdsToTokens(ids: readonly number[]): string[];
   convertIdsToTokens(ids: number | readonly number[]): string | string[] {
-    return typeof ids === "number" ? this.#tokenOf(ids) : ids.map((id) => this.#tokenOf(id));
+    return Array.isArray(ids) ? ids.map((id: number) => this.#tokenOf(id)) : this.#tokenOf(ids as number);
   }
 
   #tokenOf(id: number): string {
@@ -223,8 +223,8 @@ export class PreTrainedTokenizer {
       this.#named.set(name, token);
     }
     this.#changed.tokens = true;
-    if ((name === "bos_token" && this.#addBosToken) || (name === "eos_token" && this.#addEosToken)) {
-      this.#updatePostProcessor();
+    if (this.#changed.processor && (name === "bos_token" || name === "eos_token")) {
+      this.setBoundaryTokens(this.#addBosToken, this.#addEosToken);
     }
   }
 
@@ -277,7 +277,7 @@ export class PreTrainedTokenizer {
     }
     this.#changed.tokens = true;
     if (this.#changed.processor && ("bos_token" in tokens || "eos_token" in tokens)) {
-      this.#updatePostProcessor();
+      this.setBoundaryTokens(this.#addBosToken, this.#addEosToken);
     }
     return added;
   }
@@ -312,8 +312,7 @@ export class PreTrainedTokenizer {
     return this.#addBosToken;
   }
   set addBosToken(value: boolean) {
-    this.#addBosToken = value;
-    this.#updatePostProcessor();
+    this.setBoundaryTokens(value, this.#addEosToken);
   }
 
   /** Whether the post-processor puts the end token last. Setting it replaces the post-processor of tokenizer.json. */
@@ -321,23 +320,26 @@ export class PreTrainedTokenizer {
     return this.#addEosToken;
   }
   set addEosToken(value: boolean) {
-    this.#addEosToken = value;
-    this.#updatePostProcessor();
+    this.setBoundaryTokens(this.#addBosToken, value);
   }
 
-  #updatePostProcessor(): void {
-    const piece = (name: SpecialTokenName, wanted: boolean): { token: string; id: number } | undefined => {
-      const token = this.#named.get(name);
-      const id = this.#idOfNamed(name);
-      if (wanted && (token === undefined || id === undefined)) {
-        throw new TokenizerError(`This tokenizer has no ${name} that could be added to sequences`);
-      }
-      return wanted && token !== undefined && id !== undefined ? { token, id } : undefined;
-    };
-    this.#backend.setPostProcessor(
-      boundaryPostProcessor(piece("bos_token", this.#addBosToken), piece("eos_token", this.#addEosToken)),
-    );
+  /** Sets `addBosToken` and `addEosToken` at once. @throws TokenizerError where a token that is asked for has no name. */
+  setBoundaryTokens(addBosToken: boolean, addEosToken: boolean): void {
+    const bos = addBosToken ? this.#boundaryToken("bos_token") : undefined;
+    const eos = addEosToken ? this.#boundaryToken("eos_token") : undefined;
+    this.#backend.setPostProcessor(boundaryPostProcessor(bos, eos));
+    this.#addBosToken = addBosToken;
+    this.#addEosToken = addEosToken;
     this.#changed.processor = true;
+  }
+
+  #boundaryToken(name: SpecialTokenName): { readonly token: string; readonly id: number } {
+    const token = this.#named.get(name);
+    const id = this.#idOfNamed(name);
+    if (token === undefined || id === undefined) {
+      throw new TokenizerError(`This tokenizer has no ${name} that could be added to sequences`);
+    }
+    return { token, id };
   }
 
   // ---- Settings

@@ -103,6 +103,12 @@ function readSpecialTokens(
       named.set(name, read(declared[name], place.at(name)));
     }
   }
+  for (const [name, token] of Object.entries(declared)) {
+    const isToken = typeof token === "string" || (isObject(token) && token["__type"] === "AddedToken");
+    if (name.endsWith("_token") && !named.has(name) && isToken) {
+      named.set(name, read(token, place.at(name)));
+    }
+  }
   const key = isPresent(declared["extra_special_tokens"]) ? "extra_special_tokens" : "additional_special_tokens";
   const value = declared[key];
   const at = place.at(key);
@@ -113,12 +119,6 @@ function readSpecialTokens(
     }
   } else if (isPresent(value)) {
     extra.push(...listAt(value, at).map((token, index) => read(token, at.at(index))));
-  }
-  for (const [name, token] of Object.entries(declared)) {
-    const isToken = typeof token === "string" || (isObject(token) && token["__type"] === "AddedToken");
-    if (name.endsWith("_token") && !named.has(name) && isToken) {
-      named.set(name, read(token, place.at(name)));
-    }
   }
   return { named, extra };
 }

@@ -35,8 +35,8 @@ function checkTrie(trie: Buffer, replacements: Buffer, place: Place): void {
   const nodes = trie.length / 4;
   for (let index = 0; index < nodes; index++) {
     const unit = trie.readUInt32LE(index * 4);
-    if (unit >>> 31 === 1) {
-      continue; // a leaf holds a position, which is checked at its parent
+    if (unit >>> 31 === 1 && index !== 0) {
+      continue; // a leaf holds a position, which is checked at its parent; the root is always entered
     }
     // From a node the library reads any of 256 neighbours before it compares labels.
     const base = index ^ offsetOf(unit);

@@ -102,15 +102,18 @@ export function parseJsonFile(text: string, file: string): unknown {
     return JSON.parse(text) as unknown;
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
-    const position = /position (\d+)/.exec(message)?.[1];
-    const at = position === undefined ? text.length : Number(position);
-    const before = text.slice(0, at);
-    const line = before.split("\n").length;
-    const column = at - before.lastIndexOf("\n");
-    throw new TokenizerError(`${file} is not valid JSON at line ${line}, column ${column}: ${message}`, {
-      cause: error,
-    });
+    const isCut = message.includes("end of JSON input");
+    const position = /position (\d+)/.exec(message)?.[1] ?? (isCut ? text.length : undefined);
+    throw new TokenizerError(
+      `${file} is not valid JSON${position === undefined ? "" : placeIn(text, Number(position))}: ${message}`,
+      { cause: error },
+    );
   }
+}
+
+function placeIn(text: string, position: number): string {
+  const before = text.slice(0, position);
+  return ` at line ${before.split("\n").length}, column ${position - before.lastIndexOf("\n")}`;
 }
 
 /**
