@@ -15,10 +15,10 @@ export function sizeOf(shape: readonly number[]): number {
 export function* indices(shape: readonly number[]): Iterable<number[]> {
   const count = sizeOf(shape);
   for (let linear = 0; linear < count; linear++) {
-    const index: number[] = [];
+    const index = Array.from({ length: shape.length }, () => 0);
     for (let d = shape.length - 1, rest = linear; d >= 0; d--) {
       const size = shape[d] as number;
-      index.unshift(rest % size);
+      index[d] = rest % size;
       rest = Math.floor(rest / size);
     }
     yield index;
