@@ -47,14 +47,13 @@ Tensor as_strided(const Tensor& base, const Shape& shape, const Shape& strides, 
   const int64_t available = static_cast<int64_t>(base.storage->bytes / item_size(base.dtype));
   check(offset >= 0 && offset <= available, "view: offset ", offset, " lies outside of ", available, " elements");
   int64_t last = offset;
-  bool is_empty = false;
+  const bool is_empty = std::find(shape.begin(), shape.end(), 0) != shape.end();
   for (int d = 0; d < view.ndim; ++d) {
     check(shape[d] >= 0 && strides[d] >= 0, "view: negative size or stride in ", to_string(shape), ", ",
           to_string(strides));
     view.shape[d] = shape[d];
     view.strides[d] = strides[d];
-    if (shape[d] == 0) is_empty = true;
-    if (shape[d] > 1 && strides[d] > 0) {
+    if (!is_empty && shape[d] > 1 && strides[d] > 0) {
       check(shape[d] - 1 <= (available - last) / strides[d], "view: shape ", to_string(shape), " with strides ",
             to_string(strides), " and offset ", offset, " reaches beyond ", available, " elements");
       last += (shape[d] - 1) * strides[d];
