@@ -4,11 +4,14 @@ import type { Architecture } from "./architecture.ts";
 import { granite } from "./granite.ts";
 import { llama } from "./llama.ts";
 import { mistral } from "./mistral.ts";
+import { olmo2 } from "./olmo2.ts";
+import { phi3 } from "./phi3.ts";
 import { qwen2 } from "./qwen2.ts";
 import { qwen3 } from "./qwen3.ts";
+import { smolLM3 } from "./smollm3.ts";
 
 /** Every architecture that this package opens. */
-export const ARCHITECTURES: readonly Architecture[] = [llama, mistral, qwen2, qwen3, granite];
+export const ARCHITECTURES: readonly Architecture[] = [llama, mistral, qwen2, qwen3, granite, phi3, olmo2, smolLM3];
 
 /** Finds the architecture of a configuration by `architectures` and `model_type`, which must not contradict each other. */
 export function findArchitecture(source: ConfigSource): Architecture {

@@ -17,7 +17,8 @@ export function closestNames(name: string, candidates: Iterable<string>, limit =
     }
   }
   scored.sort((a, b) => a.distance - b.distance || (a.candidate < b.candidate ? -1 : 1));
-  return scored.slice(0, limit).map((entry) => entry.candidate);
+  // A name that differs in case alone leaves no doubt.
+  return scored.slice(0, scored[0]?.distance === 0 ? 1 : limit).map((entry) => entry.candidate);
 }
 
 /** `" Did you mean "a" or "b"?"` with a leading space, or an empty string when nothing is near. */

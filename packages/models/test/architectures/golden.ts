@@ -24,6 +24,9 @@ export const DENSE_CASES: readonly string[] = [
   "qwen2-window",
   "qwen3",
   "granite",
+  "phi3",
+  "olmo2",
+  "smollm3",
 ];
 
 export interface ExpectedDocument {

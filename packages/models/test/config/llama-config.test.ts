@@ -59,6 +59,7 @@ describe("AutoConfig of Llama", () => {
       numAttentionHeads: 4,
       numKeyValueHeads: 2,
       headDim: 12,
+      rotaryDim: 12,
       hiddenAct: "silu",
       maxPositionEmbeddings: 128,
       rmsNormEps: 1e-5,
