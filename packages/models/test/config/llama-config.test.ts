@@ -203,7 +203,7 @@ describe("AutoConfig of Llama", () => {
     [{ partial_rotary_factor: 0.5 }, /partial_rotary_factor: expected 1, found 0.5/],
     [
       { architectures: ["LlamaForCausalLm"] },
-      /architectures: "LlamaForCausalLm" is not supported. Did you mean "LlamaForCausalLM"\?/,
+      /architectures: "LlamaForCausalLm" is not supported. Did you mean "LlamaForCausalLM"/,
     ],
     [{ architectures: "LlamaForCausalLM" }, /architectures: expected a list of one name/],
     [{ model_type: "gpt2" }, /model_type: expected "llama" for LlamaForCausalLM, found "gpt2"/],
