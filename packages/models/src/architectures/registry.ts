@@ -1,17 +1,40 @@
 import { type ConfigSource, configError, preview } from "../config/config-source.ts";
 import { didYouMean } from "../messages/did-you-mean.ts";
 import type { Architecture } from "./architecture.ts";
+import { gemma } from "./gemma.ts";
+import { gemma2 } from "./gemma2.ts";
+import { gemma3Text } from "./gemma3-text.ts";
 import { granite } from "./granite.ts";
+import { graniteMoe } from "./granitemoe.ts";
+import { graniteMoeShared } from "./granitemoeshared.ts";
 import { llama } from "./llama.ts";
 import { mistral } from "./mistral.ts";
+import { mixtral } from "./mixtral.ts";
 import { olmo2 } from "./olmo2.ts";
 import { phi3 } from "./phi3.ts";
 import { qwen2 } from "./qwen2.ts";
 import { qwen3 } from "./qwen3.ts";
+import { qwen3Moe } from "./qwen3-moe.ts";
 import { smolLM3 } from "./smollm3.ts";
 
 /** Every architecture that this package opens. */
-export const ARCHITECTURES: readonly Architecture[] = [llama, mistral, qwen2, qwen3, granite, phi3, olmo2, smolLM3];
+export const ARCHITECTURES: readonly Architecture[] = [
+  llama,
+  mistral,
+  qwen2,
+  qwen3,
+  granite,
+  phi3,
+  olmo2,
+  smolLM3,
+  gemma,
+  gemma2,
+  gemma3Text,
+  mixtral,
+  graniteMoe,
+  graniteMoeShared,
+  qwen3Moe,
+];
 
 /** Finds the architecture of a configuration by `architectures` and `model_type`, which must not contradict each other. */
 export function findArchitecture(source: ConfigSource): Architecture {

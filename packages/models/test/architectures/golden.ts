@@ -27,6 +27,9 @@ export const DENSE_CASES: readonly string[] = [
   "phi3",
   "olmo2",
   "smollm3",
+  "gemma",
+  "gemma2",
+  "gemma3_text",
 ];
 
 export interface ExpectedDocument {
