@@ -1,4 +1,4 @@
-import type { Device, DType } from "@fms-accel/tensor";
+import type { Device, DType, Tensor } from "@fms-accel/tensor";
 
 import type { CausalLMConfig } from "../config/causal-lm-config.ts";
 import type { ConfigSource } from "../config/config-source.ts";
@@ -8,6 +8,23 @@ import type { CausalLM } from "../modeling/causal-lm.ts";
 export interface ModelOptions {
   readonly dtype: DType;
   readonly device: Device;
+}
+
+/** A parameter's share of a tensor that is stored in another layout. */
+export interface TensorPart {
+  /** Name of the parameter. */
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** The share, a view of the stored tensor or the tensor itself. */
+  readonly take: (whole: Tensor) => Tensor;
+}
+
+/** How tensors of another layout of the same weights become parameters: under another name, or cut into several. */
+export interface TensorMapping {
+  /** Fits the names of stored tensors. */
+  readonly pattern: RegExp;
+  /** The parameters that a tensor holds; none where its shape cannot be cut, which then is an error like any unknown tensor. */
+  readonly parts: (match: RegExpExecArray, shape: readonly number[]) => readonly TensorPart[];
 }
 
 /** One architecture: everything that `AutoConfig` and `AutoModelForCausalLM` need to know to open its checkpoints. */
@@ -20,4 +37,6 @@ export interface Architecture<C extends CausalLMConfig = CausalLMConfig> {
   create(config: C, options: ModelOptions): CausalLM<C>;
   /** Names of tensors that checkpoints contain and the model does not need, such as precomputed frequencies. */
   readonly ignoredTensors: readonly RegExp[];
+  /** Other layouts in which its checkpoints occur; weights are always saved under the parameters' own names. */
+  readonly tensorMappings?: readonly TensorMapping[];
 }

@@ -5,6 +5,7 @@ import { CheckpointError } from "../errors.ts";
 import { listNames } from "../messages/did-you-mean.ts";
 import type { CausalLM } from "../modeling/causal-lm.ts";
 import type { Checkpoint } from "../safetensors/checkpoint.ts";
+import { mapTensors, type WeightSource } from "./map-tensors.ts";
 
 /** Problems of one kind that a message names before it counts the rest. */
 const LISTED = 10;
@@ -14,7 +15,8 @@ const LISTED = 10;
  * mapped file; others are converted.
  * @throws CheckpointError listing all tensors that are missing, unexpected, or of another shape
  */
-export function loadWeights(model: CausalLM, checkpoint: Checkpoint, architecture: Architecture, dtype: DType): void {
+export function loadWeights(model: CausalLM, files: Checkpoint, architecture: Architecture, dtype: DType): void {
+  const checkpoint = mapTensors(files, architecture.tensorMappings ?? []);
   const parameters = new Map(model.namedParameters());
   const sources = matchTensors(model, parameters, checkpoint, architecture);
   noGrad(() => {
@@ -47,7 +49,7 @@ export function tieWeights(model: CausalLM): void {
 function matchTensors(
   model: CausalLM,
   parameters: ReadonlyMap<string, Parameter>,
-  checkpoint: Checkpoint,
+  checkpoint: WeightSource,
   architecture: Architecture,
 ): ReadonlyMap<string, string> {
   const tied = model.tiedWeights();
@@ -103,7 +105,7 @@ function describe(what: string, names: readonly string[]): string {
 }
 
 /** A checkpoint may store a tied weight twice, but then as the same values: or else one of the two would be lost. */
-function requireEqual(checkpoint: Checkpoint, kept: string, alias: string): void {
+function requireEqual(checkpoint: WeightSource, kept: string, alias: string): void {
   if (!checkpoint.tensors.has(kept)) {
     return;
   }
