@@ -102,8 +102,12 @@ export async function prepare() {
   mkdirSync(dirname(LOG), { recursive: true });
   writeFileSync(LOG, "");
   await runLogged("installing dependencies", "npx", ["--yes", PNPM, "install", "--frozen-lockfile"]);
-  await runLogged("building (TypeScript and the native engine)", process.execPath, [
-    join(ROOT, "node_modules", "turbo", "bin", "turbo"),
+  // turbo looks for pnpm among the commands: through `npx pnpm exec` it is there.
+  await runLogged("building (TypeScript and the native engine)", "npx", [
+    "--yes",
+    PNPM,
+    "exec",
+    "turbo",
     "run",
     "build",
     "build:native",
