@@ -11,7 +11,16 @@ import { CheckpointError } from "../../src/errors.ts";
 import { parseByteSize, planShards } from "../../src/safetensors/shards.ts";
 import type { CausalLM } from "../../src/modeling/causal-lm.ts";
 
-const CASES = ["llama", "llama3-rope", "llama-bias", "llama-longrope", "llama-sharded"];
+const CASES = [
+  "llama",
+  "llama3-rope",
+  "llama-bias",
+  "llama-longrope",
+  "llama-sharded",
+  "mixtral-v5",
+  "granitemoeshared",
+  "qwen3_moe",
+];
 
 function expectSameWeights(model: CausalLM, other: CausalLM): void {
   const state = other.stateDict();

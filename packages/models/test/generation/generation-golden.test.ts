@@ -21,7 +21,9 @@ interface Greedy {
 const integers = (rows: number[][]) =>
   tensor(Int32Array.from(rows.flat()), { shape: [rows.length, rows[0]?.length ?? 0] });
 
-describe.each(DENSE_CASES)("%s", (name) => {
+const EXPERT_CASES = ["mixtral", "granitemoe", "granitemoeshared", "qwen3_moe"];
+
+describe.each([...DENSE_CASES, ...EXPERT_CASES])("%s", (name) => {
   const { generation: expected } = readJsonFixture<{ generation: Greedy }>("models", name, "expected.json");
   const settings: GenerationOptions = {
     maxNewTokens: expected.new_tokens,

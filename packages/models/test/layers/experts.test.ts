@@ -1,0 +1,90 @@
+import { cast, linear, mul, sum, type Tensor, tensor } from "@fms-accel/tensor";
+import { expectClose } from "@fms-accel/test-utilities";
+import { describe, expect, it } from "vitest";
+
+import { mixtureOfExperts } from "../../src/layers/experts.ts";
+
+const ROWS = [
+  [1, 2],
+  [3, -4],
+  [-5, 6],
+];
+/** Weights `[out, in]` of four experts; nobody chooses the third. */
+const EXPERTS = [
+  [
+    [1, 0],
+    [0, 1],
+  ],
+  [
+    [2, 1],
+    [0, -1],
+  ],
+  [
+    [7, 7],
+    [7, 7],
+  ],
+  [
+    [0, 1],
+    [1, 0],
+  ],
+];
+const CHOSEN = [
+  [3, 0],
+  [1, 3],
+  [0, 1],
+];
+const SHARES = [
+  [0.75, 0.25],
+  [0.5, 0.5],
+  [1, 0.125],
+];
+
+const routing = (): { experts: Tensor; weights: Tensor } => ({
+  experts: tensor(CHOSEN, { dtype: "int64" }),
+  weights: tensor(SHARES, { requiresGrad: true }),
+});
+
+/** The definition, token by token. */
+function byTokens(): number[][] {
+  return ROWS.map((row, token) =>
+    [0, 1].map((out) =>
+      CHOSEN[token]!.reduce(
+        (total, expert, at) =>
+          total + SHARES[token]![at]! * EXPERTS[expert]![out]!.reduce((dot, weight, k) => dot + weight * row[k]!, 0),
+        0,
+      ),
+    ),
+  );
+}
+
+describe("mixtureOfExperts", () => {
+  it("adds the weighted answers of each token's experts", () => {
+    const experts = EXPERTS.map((weight) => (rows: Tensor) => linear(rows, tensor(weight)));
+    const found = mixtureOfExperts(tensor(ROWS), routing(), experts);
+    expect(found.shape).toEqual([3, 2]);
+    expectClose(found.toFloat32Array(), byTokens().flat(), { absolute: 1e-6 }, "answers");
+  });
+
+  it("gives an expert without tokens a gradient of 0, as to a slice of one parameter", () => {
+    const weights = EXPERTS.map((weight) => tensor(weight, { requiresGrad: true }));
+    const x = tensor(ROWS, { requiresGrad: true });
+    const chosen = routing();
+    const experts = weights.map((weight) => (rows: Tensor) => linear(rows, weight));
+    sum(mixtureOfExperts(x, chosen, experts)).backward();
+    expect(weights[2]!.grad!.toArray()).toEqual([0, 0, 0, 0]);
+    // d/dW of expert 3: the rows of tokens 0 and 1, times 0.75 and 0.5.
+    expect(weights[3]!.grad!.toArray()).toEqual([2.25, -0.5, 2.25, -0.5]);
+    // d/dx of token 0: the column sums of experts 3 and 0, times 0.75 and 0.25.
+    expect([...x.grad!.toFloat32Array().subarray(0, 2)]).toEqual([1, 1]);
+    // d/dshare: the sum of the expert's answer.
+    expect([...chosen.weights.grad!.toFloat32Array().subarray(0, 2)]).toEqual([3, 3]);
+  });
+
+  it("rounds weighted answers to the dtype of the tokens", () => {
+    const x = cast(tensor(ROWS), "bfloat16");
+    const twice = (rows: Tensor): Tensor => mul(rows, 2);
+    const found = mixtureOfExperts(x, routing(), [twice, twice, twice, twice]);
+    expect(found.dtype).toBe("bfloat16");
+    expect(found.toArray()).toEqual([2, 4, 6, -8, -11.25, 13.5]);
+  });
+});
