@@ -44,6 +44,8 @@ const routing = (): { experts: Tensor; weights: Tensor } => ({
   weights: tensor(SHARES, { requiresGrad: true }),
 });
 
+const twice = (rows: Tensor): Tensor => mul(rows, 2);
+
 /** The definition, token by token. */
 function byTokens(): number[][] {
   return ROWS.map((row, token) =>
@@ -82,7 +84,6 @@ describe("mixtureOfExperts", () => {
 
   it("rounds weighted answers to the dtype of the tokens", () => {
     const x = cast(tensor(ROWS), "bfloat16");
-    const twice = (rows: Tensor): Tensor => mul(rows, 2);
     const found = mixtureOfExperts(x, routing(), [twice, twice, twice, twice]);
     expect(found.dtype).toBe("bfloat16");
     expect(found.toArray()).toEqual([2, 4, 6, -8, -11.25, 13.5]);
