@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 
-import { type Device, type DType, Generator, TensorError } from "@fms-accel/tensor";
+import { type Device, type DType, Generator, scope, TensorError } from "@fms-accel/tensor";
 
 import type { Architecture } from "../architectures/architecture.ts";
 import { findArchitecture } from "../architectures/registry.ts";
@@ -75,7 +75,8 @@ function createModel<C extends CausalLMConfig>(
   options: ModelLoadOptions,
 ): CausalLM<C> {
   try {
-    return architecture.create(config, { dtype, device: options.device ?? "cpu" });
+    // In a scope, so that what the modules made their parameters of does not wait for the garbage collector.
+    return scope(() => architecture.create(config, { dtype, device: options.device ?? "cpu" }));
   } catch (error) {
     if (error instanceof TensorError) {
       throw new ConfigError(`${source.file}: a model of these sizes cannot be made: ${error.message}`, {

@@ -67,6 +67,7 @@ export class DecoderForCausalLM<C extends DecoderConfig, M extends Decoder> exte
     this.model = model;
     this.lm_head = new Linear(config.hiddenSize, config.vocabSize, { ...options, bias: false });
     if (config.tieWordEmbeddings) {
+      this.lm_head.weight.dispose();
       this.lm_head.weight = this.model.embed_tokens.weight;
     }
   }
