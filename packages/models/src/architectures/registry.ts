@@ -4,6 +4,9 @@ import type { Architecture } from "./architecture.ts";
 import { gemma } from "./gemma.ts";
 import { gemma2 } from "./gemma2.ts";
 import { gemma3Text } from "./gemma3-text.ts";
+import { gptBigCode } from "./gpt-bigcode.ts";
+import { gptNeoX } from "./gpt-neox.ts";
+import { gpt2 } from "./gpt2.ts";
 import { granite } from "./granite.ts";
 import { graniteMoe } from "./granitemoe.ts";
 import { graniteMoeShared } from "./granitemoeshared.ts";
@@ -16,6 +19,7 @@ import { qwen2 } from "./qwen2.ts";
 import { qwen3 } from "./qwen3.ts";
 import { qwen3Moe } from "./qwen3-moe.ts";
 import { smolLM3 } from "./smollm3.ts";
+import { starcoder2 } from "./starcoder2.ts";
 
 /** Every architecture that this package opens. */
 export const ARCHITECTURES: readonly Architecture[] = [
@@ -30,6 +34,10 @@ export const ARCHITECTURES: readonly Architecture[] = [
   gemma,
   gemma2,
   gemma3Text,
+  starcoder2,
+  gptBigCode,
+  gpt2,
+  gptNeoX,
   mixtral,
   graniteMoe,
   graniteMoeShared,

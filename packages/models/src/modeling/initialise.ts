@@ -14,6 +14,7 @@ import {
 } from "@fms-accel/tensor";
 
 import { ModelsError } from "../errors.ts";
+import { Conv1D } from "../layers/conv1d.ts";
 
 /** A module that knows the initial values of the parameters that it holds itself. */
 export interface SelfInitialising extends Module {
@@ -39,7 +40,7 @@ export function initialiseWeights(model: Module, range: number, generator: Gener
 function initialiseModule(name: string, module: Module, range: number, generator: Generator): void {
   if (isSelfInitialising(module)) {
     module.initialiseParameters(range, generator);
-  } else if (module instanceof Linear) {
+  } else if (module instanceof Linear || module instanceof Conv1D) {
     fillNormal(module.weight, range, generator);
     fillZeros(module.bias);
   } else if (module instanceof Embedding) {

@@ -30,6 +30,11 @@ export const DENSE_CASES: readonly string[] = [
   "gemma",
   "gemma2",
   "gemma3_text",
+  "starcoder2",
+  "gpt_bigcode",
+  "gpt_bigcode-mha",
+  "gpt2",
+  "gpt_neox",
 ];
 
 export interface ExpectedDocument {

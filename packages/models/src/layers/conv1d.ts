@@ -1,0 +1,22 @@
+import { add, type Device, type DType, empty, matmul, Module, Parameter, type Tensor } from "@fms-accel/tensor";
+
+/** GPT-2's linear layer: y = x · weight + bias, the weight stored `[in, out]`, transposed to that of a Linear. */
+export class Conv1D extends Module {
+  readonly in_features: number;
+  readonly out_features: number;
+  weight: Parameter;
+  bias: Parameter;
+
+  constructor(inFeatures: number, outFeatures: number, options: { dtype?: DType; device?: Device } = {}) {
+    super();
+    this.in_features = inFeatures;
+    this.out_features = outFeatures;
+    this.weight = new Parameter(empty([inFeatures, outFeatures], options));
+    this.bias = new Parameter(empty([outFeatures], options));
+  }
+
+  /** `[..., in]` to `[..., out]` */
+  forward(x: Tensor): Tensor {
+    return add(matmul(x, this.weight), this.bias);
+  }
+}
