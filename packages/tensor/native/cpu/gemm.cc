@@ -46,8 +46,10 @@ class Chunk {
     const int64_t column_items = min_of(plan_.column_items, columns_.count);
     parallel_for(row_items * column_items, [&](int64_t item, int) {
       const int64_t r = item / column_items, c = item % column_items;
-      compute(rows_.count * r / row_items, rows_.count * (r + 1) / row_items, columns_.count * c / column_items,
-              columns_.count * (c + 1) / column_items);
+      const int64_t height = divide_up(rows_.count, row_items), width = divide_up(columns_.count, column_items);
+      const int64_t p0 = min_of(rows_.count, r * height), q0 = min_of(columns_.count, c * width);
+      const int64_t p1 = min_of(rows_.count, p0 + height), q1 = min_of(columns_.count, q0 + width);
+      if (p0 < p1 && q0 < q1) compute(p0, p1, q0, q1);
     });
   }
 

@@ -64,6 +64,22 @@ Panels column_panels(int64_t origin, int64_t extent) {
   return {origin, extent, kTileColumns, count, last <= kLanes ? kLanes : kTileColumns};
 }
 
+namespace {
+
+// The height of panels for which the thread with most rows has least to do; a panel costs about half a row besides its rows.
+int64_t height_of(int64_t rows, int64_t most, int64_t team) {
+  int64_t best = 1;
+  double least = 0;
+  for (int64_t height = min_of(most, rows); height >= 1; --height) {
+    if (height < min_of(kFewRows, most) && least > 0) break;
+    const double cost = static_cast<double>(divide_up(divide_up(rows, height), team)) * (static_cast<double>(height) + 0.5);
+    if (least == 0 || cost < least) best = height, least = cost;
+  }
+  return best;
+}
+
+}  // namespace
+
 Plan make_plan(const GemmArguments& g, int threads) {
   Plan plan;
   plan.blocks = k_blocks(g.compute, g.k);
@@ -88,26 +104,23 @@ Plan make_plan(const GemmArguments& g, int threads) {
       max_of(plan.share_a ? plan.chunk_rows : 1, plan.share_b && !prepacked ? plan.chunk_columns : 1);
   plan.blocks_at_once = clamp_of(kSharedBytes / 4 / (block_steps * lanes_shared), 1, plan.blocks.count);
 
-  // Rows of a panel: all alike as far as possible, fewer where that gives every thread some.
-  const int64_t panels = max_of(divide_up(plan.chunk_rows, most_rows),
-                                min_of(team > 1 ? team : 1, divide_up(plan.chunk_rows, min_of(kFewRows, most_rows))));
-  plan.height = divide_up(plan.chunk_rows, panels);
+  // Rows of a panel: as many as fit, fewer where that gives all threads the same.
+  plan.height = height_of(plan.chunk_rows, most_rows, plan.share_b ? team : 1);
 
-  // Items: what a thread packs for itself must fit, and every thread should have some.
+  // Items: what a thread packs for itself must fit, and every thread should have the same.
   const auto cut = [&](int64_t count, int64_t panel_lanes, int64_t fewest_panels) {
-    const int64_t least = divide_up(count, max_of(1, kPrivateBytes / (4 * block_steps * panel_lanes)));
-    if (team <= 1) return least;
-    const int64_t wanted = max_of(least, min_of(kItemsPerThread * team, divide_up(count, fewest_panels)));
-    return min_of(count, round_up(wanted, team));
+    const int64_t fitting = max_of(1, kPrivateBytes / (4 * block_steps * panel_lanes)), share = divide_up(count, team);
+    const int64_t spare = team == 1 ? 1 : min_of(kItemsPerThread, share / fewest_panels);
+    return divide_up(count, divide_up(share, max_of(divide_up(share, fitting), spare)));
   };
   const int64_t row_panel_count = divide_up(plan.chunk_rows, plan.height);
   const int64_t column_panel_count = divide_up(plan.chunk_columns, kTileColumns);
   plan.row_items = plan.column_items = 1;
   if (plan.share_a && plan.share_b) {
-    plan.row_items = cut(row_panel_count, plan.height, 4);
+    plan.row_items = cut(row_panel_count, plan.height, 3);
     plan.column_items = clamp_of(divide_up(kItemsPerThread * team, plan.row_items), 1, column_panel_count);
   } else if (plan.share_b) {
-    plan.row_items = cut(row_panel_count, plan.height, 4);
+    plan.row_items = cut(row_panel_count, plan.height, 3);
   } else {
     plan.column_items = cut(column_panel_count, kTileColumns, 2);
   }
