@@ -1,5 +1,5 @@
 /** Every dense architecture against the reference: logits, loss, gradients; padded, packed, checkpointed, in bfloat16. */
-import { noGrad, tensor } from "@fms-accel/tensor";
+import { type Module, noGrad, type Tensor, tensor } from "@fms-accel/tensor";
 import { expectClose, relativeDifference } from "@fms-accel/test-utilities";
 import { describe, expect, it } from "vitest";
 
@@ -109,5 +109,65 @@ describe.each(DENSE_CASES)("%s", (name) => {
     expect(sum / ours.length).toBeLessThanOrEqual(1.1 * mean_abs);
     expect(largest).toBeLessThanOrEqual(1.5 * max_abs);
     expect(Math.abs(loss - fixture.document.loss.hf_loss)).toBeLessThanOrEqual(0.02);
+  });
+});
+
+describe.each(["llama", "mistral", "gpt_bigcode"])("%s, padded on the left", (name) => {
+  it("has the logits of the batch padded on the right", async () => {
+    const fixture = golden(name);
+    const width = fixture.tensors.get("logits")!.shape[2]!;
+    const model = await openModel(name);
+    const mask = fixture.tensors.get("left.attention_mask")!.data;
+    const logits = inScope(() =>
+      noGrad(() =>
+        model
+          .forward({
+            inputIds: fixture.input("left.input_ids"),
+            attentionMask: fixture.input("left.attention_mask"),
+            positionIds: fixture.input("left.position_ids"),
+          })
+          .logits.toFloat32Array(),
+      ),
+    );
+    expectClose(
+      maskedRows(logits, mask, width),
+      maskedRows(fixture.data("left.logits"), mask, width),
+      { absolute: LOGITS, relative: LOGITS },
+      "left-padded logits",
+    );
+    expect(logits.every(Number.isFinite)).toBe(true);
+  });
+});
+
+describe.each([
+  ["llama", { embeddings: "model.embed_tokens", layers: "model.layers", norm: "model.norm" }],
+  ["gpt_bigcode", { embeddings: "transformer.drop", layers: "transformer.h", norm: "transformer.ln_f" }],
+])("%s, layer by layer", (name, paths) => {
+  it("has the reference's hidden states", async () => {
+    const fixture = golden(name);
+    const model = await openModel(name);
+    const mask = fixture.tensors.get("attention_mask")!.data;
+    const { hiddenSize, numHiddenLayers } = model.config;
+    const seen = new Map<string, Float32Array>();
+    const watch = (key: string, path: string): void => {
+      const module = model.getSubmodule(path) as Module & { forward: (x: Tensor, ...rest: never[]) => Tensor };
+      const forward = module.forward.bind(module);
+      module.forward = (x, ...rest) => {
+        const output = forward(x, ...rest);
+        seen.set(key, output.toFloat32Array());
+        return output;
+      };
+    };
+    watch("hidden.embeddings", paths.embeddings);
+    for (let layer = 0; layer < numHiddenLayers; layer++) {
+      watch(`hidden.layer.${layer}`, `${paths.layers}.${layer}`);
+    }
+    watch("hidden.final_norm", paths.norm);
+    inScope(() => noGrad(() => model.forward(batch(fixture)).loss));
+    expect([...seen.keys()]).toEqual(["hidden.embeddings", "hidden.layer.0", "hidden.layer.1", "hidden.final_norm"]);
+    for (const [key, values] of seen) {
+      const expected = maskedRows(fixture.data(key), mask, hiddenSize);
+      expectClose(maskedRows(values, mask, hiddenSize), expected, { absolute: LOGITS, relative: LOGITS }, key);
+    }
   });
 });
