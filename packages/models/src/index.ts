@@ -8,7 +8,7 @@ export type { DecoderLayer, LayerContext } from "./modeling/run-layers.ts";
 export { initialiseWeights, type SelfInitialising } from "./modeling/initialise.ts";
 
 // ---- Architectures -------------------------------------------------------------------------------------------------
-export type { Architecture, ModelOptions } from "./architectures/architecture.ts";
+export type { Architecture, ModelOptions, TensorMapping, TensorPart } from "./architectures/architecture.ts";
 export { ARCHITECTURES } from "./architectures/registry.ts";
 export {
   LlamaAttention,
@@ -18,6 +18,29 @@ export {
   LlamaMLP,
   LlamaModel,
 } from "./architectures/llama.ts";
+export {
+  GraniteMoeDecoderLayer,
+  GraniteMoeForCausalLM,
+  GraniteMoeModel,
+  GraniteMoeMoE,
+  type GraniteMoeConfig,
+} from "./architectures/granitemoe.ts";
+export { GraniteMoeSharedForCausalLM, type GraniteMoeSharedConfig } from "./architectures/granitemoeshared.ts";
+export {
+  MixtralDecoderLayer,
+  MixtralExpert,
+  MixtralForCausalLM,
+  MixtralModel,
+  MixtralSparseMoeBlock,
+  type MixtralConfig,
+} from "./architectures/mixtral.ts";
+export {
+  Qwen3MoeDecoderLayer,
+  Qwen3MoeForCausalLM,
+  Qwen3MoeModel,
+  Qwen3MoeSparseMoeBlock,
+  type Qwen3MoeConfig,
+} from "./architectures/qwen3-moe.ts";
 
 // ---- Configuration -------------------------------------------------------------------------------------------------
 export type { CausalLMConfig } from "./config/causal-lm-config.ts";
@@ -33,6 +56,8 @@ export {
   type LogitsTransform,
   nextTokenLoss,
 } from "./layers/language-model-head.ts";
+export { type Expert, mixtureOfExperts, type Routing } from "./layers/experts.ts";
+export { loadBalancingLoss } from "./layers/router-loss.ts";
 export { linearCrossEntropy, type LinearCrossEntropyOptions } from "./layers/linear-cross-entropy.ts";
 export { RMSNorm, rmsNorm } from "./layers/rms-norm.ts";
 export { packedSequenceIds, sequenceLayout, type SequenceLayout } from "./layers/sequence-layout.ts";

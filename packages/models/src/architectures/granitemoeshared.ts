@@ -21,7 +21,7 @@ export interface GraniteMoeSharedConfig extends GraniteMoeConfig {
   readonly sharedIntermediateSize: number;
 }
 
-const configFields = z.object({ ...graniteMoeFields, shared_intermediate_size: size.min(0) });
+const configFields = z.object({ ...graniteMoeFields, shared_intermediate_size: z.union([z.literal(0), size]) });
 
 export function parseGraniteMoeSharedConfig(source: ConfigSource): GraniteMoeSharedConfig {
   checkUnreadKeys(source, Object.keys(configFields.shape));
