@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <mutex>
@@ -13,13 +14,15 @@ namespace {
 
 constexpr size_t kLarge = size_t{1} << 20;
 constexpr size_t kHugePage = size_t{2} << 20;
-// Free blocks beyond this are given back to the system, largest first.
-constexpr int64_t kCacheLimit = int64_t{256} << 20;
+// Free blocks are kept as long as they and what is live stay within the largest amount that was live (a training step allocates
+// the same blocks as the one before), and this much beyond; then the largest are given back to the system.
+constexpr int64_t kCacheAllowance = int64_t{256} << 20;
 
 struct Cache {
   std::mutex mutex;
   std::multimap<size_t, void*> free_blocks;  // by block size
   MemoryStatistics statistics;
+  int64_t most_live_bytes = 0;  // ever; statistics.peak_bytes can be reset
 };
 
 // Never destroyed: tensors may be freed while the process is exiting.
@@ -56,9 +59,8 @@ void trim(Cache& state, int64_t limit) {
 
 void count(Cache& state, int64_t bytes) {
   state.statistics.live_bytes += bytes;
-  if (state.statistics.live_bytes > state.statistics.peak_bytes) {
-    state.statistics.peak_bytes = state.statistics.live_bytes;
-  }
+  state.statistics.peak_bytes = std::max(state.statistics.peak_bytes, state.statistics.live_bytes);
+  state.most_live_bytes = std::max(state.most_live_bytes, state.statistics.live_bytes);
 }
 
 }  // namespace
@@ -77,6 +79,8 @@ void* allocate_host(size_t bytes) {
       state.free_blocks.erase(found);
       state.statistics.cached_bytes -= static_cast<int64_t>(size);
     } else {
+      // A size that the cache lacks: make room, so that changing sizes do not pile up blocks.
+      trim(state, state.most_live_bytes + kCacheAllowance - state.statistics.live_bytes - static_cast<int64_t>(size));
       data = map_block(size);
       if (data == nullptr) {
         trim(state, 0);
@@ -101,7 +105,7 @@ void free_host(void* data, size_t bytes) {
   const size_t size = block_size(bytes);
   state.free_blocks.emplace(size, data);
   state.statistics.cached_bytes += static_cast<int64_t>(size);
-  trim(state, kCacheLimit);
+  trim(state, state.most_live_bytes + kCacheAllowance - state.statistics.live_bytes);
 }
 
 void release_cached_host_memory() {

@@ -49,7 +49,8 @@ export function sub(x: Tensor, y: Tensor | number): Tensor {
 /** x · y */
 export function mul(x: Tensor, y: Tensor | number): Tensor {
   if (typeof y === "number") return affine(x, y, 0);
-  return recordOperation("mul", binary("mul", x, y), [x, y], [x, y], (g, needs) => [
+  const saved = [...(x.requiresGrad ? [y] : []), ...(y.requiresGrad ? [x] : [])];
+  return recordOperation("mul", binary("mul", x, y), [x, y], saved, (g, needs) => [
     needs[0] ? sumTo(mul(g, y), x.shape) : undefined,
     needs[1] ? sumTo(mul(g, x), y.shape) : undefined,
   ]);

@@ -59,7 +59,8 @@ export function matmul(a: Tensor, b: Tensor, { transposeA = false, transposeB = 
   }
   const dtype = productDtype(left, right);
   const inBFloat16 = dtype === "bfloat16";
-  return recordOperation("matmul", product(left, right, dtype, inBFloat16), [left, right], [left, right], (g, needs) => [
+  const saved = [...(left.requiresGrad ? [right] : []), ...(right.requiresGrad ? [left] : [])];
+  return recordOperation("matmul", product(left, right, dtype, inBFloat16), [left, right], saved, (g, needs) => [
     needs[0] ? sumTo(product(g, swapLast(right), left.dtype, inBFloat16), left.shape) : undefined,
     needs[1] ? sumTo(product(swapLast(left), g, right.dtype, inBFloat16), right.shape) : undefined,
   ]);
@@ -161,7 +162,8 @@ export function addmm(
   const inBFloat16 = dtype === "bfloat16";
   const result = overwriteInput && input.isContiguous ? input.detach() : input.copy();
   native.matmulInto(result.handle, left.handle, right.handle, beta, dtypeCode(dtype), inBFloat16, alpha, undefined);
-  return recordOperation("addmm", result, [input, left, right], [left, right], (g, needs) => [
+  const saved = [...(left.requiresGrad ? [right] : []), ...(right.requiresGrad ? [left] : [])];
+  return recordOperation("addmm", result, [input, left, right], saved, (g, needs) => [
     needs[0] ? (beta === 1 ? g : new Tensor(native.unary(UNARY.affine, beta, 0, g.handle))) : undefined,
     needs[1] ? sumTo(product(g, swapLast(right), left.dtype, inBFloat16, { alpha }), left.shape) : undefined,
     needs[2] ? sumTo(product(swapLast(left), g, right.dtype, inBFloat16, { alpha }), right.shape) : undefined,
