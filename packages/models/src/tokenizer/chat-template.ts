@@ -135,6 +135,7 @@ export function renderChat(
   specialTokens: ReadonlyMap<string, string>,
 ): RenderedChat {
   const chat = prepared(messages);
+  checkOptions(options);
   const field = continuedField(options, chat, template);
   const opened = field === undefined ? chat : openFinalMessage(chat, field);
   const rendered = run(template, options.now, {
@@ -163,6 +164,29 @@ function run(
     }
     throw error;
   }
+}
+
+/** Variables that have options of their own. */
+const RESERVED = ["messages", "tools", "documents", "add_generation_prompt"];
+
+function checkOptions(options: ChatTemplateOptions): void {
+  const taken = RESERVED.find((name) => options.templateKwargs !== undefined && name in options.templateKwargs);
+  if (taken !== undefined) {
+    throw new ChatTemplateError(
+      "TypeError",
+      `templateKwargs cannot hold "${taken}", which has an argument or option of its own`,
+    );
+  }
+  if (!areObjects(options.tools)) {
+    throw valueError("tools must be a list of JSON schemas (objects)");
+  }
+  if (!areObjects(options.documents)) {
+    throw new ChatTemplateError("TypeError", "Documents should be a list of dicts with 'title' and 'text' keys!");
+  }
+}
+
+function areObjects(list: unknown): boolean {
+  return list === undefined || (Array.isArray(list) && list.every(isObject));
 }
 
 type PreparedMessage = Record<string, unknown>;

@@ -110,7 +110,9 @@ describe("mutated tokenizer files", () => {
       }
     }
     // Mutations must neither all be harmless nor all be fatal, or the test would not reach what it is for.
-    expect(loaded).toBeGreaterThan(COUNT / 10);
-    expect(loaded).toBeLessThan((COUNT * 9) / 10);
+    if (COUNT >= 100) {
+      expect(loaded).toBeGreaterThan(COUNT / 10);
+      expect(loaded).toBeLessThan((COUNT * 9) / 10);
+    }
   });
 });

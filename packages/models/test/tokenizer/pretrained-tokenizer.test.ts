@@ -343,6 +343,20 @@ describe("chat", () => {
     ).rejects.toThrow("requires");
   });
 
+  it("refuses options that would be lost or mean nothing", async () => {
+    const tokenizer = await load("metaspace");
+    expect(() => tokenizer.renderChatTemplate(messages, { templateKwargs: { messages: [] } })).toThrow(
+      'templateKwargs cannot hold "messages"',
+    );
+    expect(() =>
+      tokenizer.renderChatTemplate(messages, { tools: ["f"] as unknown as Record<string, unknown>[] }),
+    ).toThrow("tools must be a list");
+    expect(() =>
+      tokenizer.renderChatTemplate(messages, { documents: {} as unknown as Record<string, unknown>[] }),
+    ).toThrow("Documents should be");
+    expect(() => tokenizer.renderChatTemplate(messages, { templateKwargs: { f: () => 1 } })).toThrow(ChatTemplateError);
+  });
+
   it("does not change the messages", async () => {
     const tokenizer = await load("metaspace");
     const frozen = messages.map((message) => Object.freeze({ ...message, reasoning: "r" }));

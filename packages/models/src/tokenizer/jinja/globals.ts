@@ -10,6 +10,7 @@ import {
   Namespace,
   RangeValue,
   typeError,
+  Undefined,
   type CallArguments,
   type Runtime,
   type Value,
@@ -49,6 +50,9 @@ function* pairs(name: string, call: CallArguments, runtime: Runtime): Generator<
   const [source, ...more] = call.positional;
   if (more.length > 0) {
     throw typeError(`${name} expected at most 1 argument, got ${call.positional.length}`);
+  }
+  if (source instanceof Undefined) {
+    source.fail();
   }
   if (source instanceof Dict) {
     yield* source.entries();

@@ -3,7 +3,7 @@
  * the indentation before one, `-` strips all white space on its side and `+` switches both off. `{% raw %}` is text.
  */
 import { JinjaError } from "./errors.ts";
-import { escaped } from "./text.ts";
+import { escaped, quoted } from "./text.ts";
 
 export type TokenType =
   | "data"
@@ -46,14 +46,20 @@ const CLOSING: ReadonlyMap<string, string> = new Map([
   ["[", "]"],
 ]);
 
-export function tokenize(template: string, options: LexerOptions): Token[] {
-  return new Lexer(template, options).run();
+/** Tokens are made as they are asked for, so that the first error of a template is the one that is reported. */
+export function tokenize(template: string, options: LexerOptions): Iterator<Token, undefined> {
+  return new Lexer(template, options).tokens();
 }
 
 class Lexer {
   readonly #source: string;
   readonly #options: LexerOptions;
-  readonly #tokens: Token[] = [];
+  /** Tokens that are ready. */
+  readonly #ready: Token[] = [];
+  /** What closes the tag that is being read; undefined in text. */
+  #closing: "blockEnd" | "variableEnd" | undefined;
+  /** Brackets that are open in the tag, by what closes them. */
+  #open: string[] = [];
   #at = 0;
   #line = 1;
   /** The first line break at or behind the position. */
@@ -68,16 +74,20 @@ class Lexer {
     this.#lineBreak = this.#lineBreakFrom(0);
   }
 
-  run(): Token[] {
+  *tokens(): Generator<Token, undefined> {
     while (this.#at < this.#source.length) {
-      this.#text();
+      if (this.#closing === undefined) {
+        this.#text();
+      } else {
+        this.#code(this.#closing);
+      }
+      yield* this.#ready.splice(0);
     }
-    this.#push("end", "");
-    return this.#tokens;
+    yield { type: "end", value: "", line: this.#line };
   }
 
   #push(type: TokenType, value: string): void {
-    this.#tokens.push({ type, value, line: this.#line });
+    this.#ready.push({ type, value, line: this.#line });
   }
 
   /** Moves over `length` characters, counting lines. */
@@ -132,10 +142,10 @@ class Lexer {
       this.#comment(line);
     } else if (opening === "%") {
       this.#push("blockBegin", "{%");
-      this.#code("blockEnd");
+      this.#enter("blockEnd");
     } else {
       this.#push("variableBegin", "{{");
-      this.#code("variableEnd");
+      this.#enter("variableEnd");
     }
   }
 
@@ -194,20 +204,22 @@ class Lexer {
     }
   }
 
-  /** The tokens inside a tag up to its end. Brackets must balance before the end counts, so that `}}` can close two dicts. */
-  #code(end: "blockEnd" | "variableEnd"): void {
-    const open: string[] = [];
-    const mark = end === "blockEnd" ? "%}" : "}}";
-    while (this.#at < this.#source.length) {
-      if (open.length === 0 && this.#closes(end, mark)) {
-        return;
-      }
-      const spaces = this.#match(SPACES);
-      if (spaces !== undefined) {
-        this.#advance(spaces.length);
-        continue;
-      }
-      this.#token(open);
+  #enter(closing: "blockEnd" | "variableEnd"): void {
+    this.#closing = closing;
+    this.#open = [];
+  }
+
+  /** One token inside a tag. Brackets must balance before its end counts, so that `}}` can close two dicts. */
+  #code(closing: "blockEnd" | "variableEnd"): void {
+    if (this.#open.length === 0 && this.#closes(closing, closing === "blockEnd" ? "%}" : "}}")) {
+      this.#closing = undefined;
+      return;
+    }
+    const spaces = this.#match(SPACES);
+    if (spaces === undefined) {
+      this.#token(this.#open);
+    } else {
+      this.#advance(spaces.length);
     }
   }
 
@@ -253,7 +265,7 @@ class Lexer {
       return;
     }
     const character = String.fromCodePoint(this.#source.codePointAt(this.#at) ?? 0);
-    throw new JinjaError("TemplateSyntaxError", `unexpected char '${character}' at ${this.#at}`, this.#line);
+    throw new JinjaError("TemplateSyntaxError", `unexpected char ${quoted(character)} at ${this.#at}`, this.#line);
   }
 
   #balance(operator: string, open: string[]): void {

@@ -112,7 +112,7 @@ class StatementParser {
     if (!stream.is("name")) {
       stream.fail("tag name expected");
     }
-    const { value: tag, line } = stream.take();
+    const { value: tag, line } = stream.current;
     const parse = this.#parsers.get(tag);
     const missing = UNSUPPORTED.get(tag);
     if (missing !== undefined) {
@@ -121,6 +121,7 @@ class StatementParser {
     if (parse === undefined) {
       this.#failEnd(tag, line);
     }
+    stream.take();
     this.#tags.push(tag);
     const statements = parse(line);
     this.#tags.pop();
@@ -163,10 +164,10 @@ class StatementParser {
   #for(line: number): Statement {
     const stream = this.#stream;
     const target = this.#expressions.target("in");
+    stream.expect("name", "in");
     if (namesLoop(target)) {
       throw new JinjaError("TemplateAssertionError", "Can't assign to special loop variable in for-loop target", line);
     }
-    stream.expect("name", "in");
     const iterable = this.#expressions.tuple({ withConditional: false, end: "recursive" });
     const test = stream.skip("name", "if") ? this.#expressions.expression() : undefined;
     const recursive = stream.skip("name", "recursive");

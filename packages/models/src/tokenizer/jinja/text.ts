@@ -120,7 +120,7 @@ const SHORT_ESCAPES: ReadonlyMap<string, string> = new Map([
 ]);
 
 /** A string literal: single quotes unless only those occur inside. */
-function quoted(text: string): string {
+export function quoted(text: string): string {
   const quote = text.includes("'") && !text.includes('"') ? '"' : "'";
   if (!UNPRINTABLE.test(text) && !/[\\']/.test(text)) {
     return quote + text + quote;

@@ -16,30 +16,34 @@ export function describe(token: Token): string {
     : (DESCRIPTIONS[token.type] ?? token.value);
 }
 
-/** The parser's position in the tokens. */
-export class TokenStream {
-  readonly #tokens: readonly Token[];
-  #at = 0;
+const END: Token = { type: "end", value: "", line: 1 };
 
-  constructor(tokens: readonly Token[]) {
-    this.#tokens = tokens;
+/** The parser's position in the tokens: the current one and the one behind it. */
+export class TokenStream {
+  readonly #source: Iterator<Token, undefined>;
+  #current: Token;
+  #ahead: Token | undefined;
+
+  constructor(source: Iterator<Token, undefined>) {
+    this.#source = source;
+    this.#current = source.next().value ?? END;
   }
 
   get current(): Token {
-    return this.#tokens[this.#at] ?? this.#last();
+    return this.#current;
   }
 
   get next(): Token {
-    return this.#tokens[this.#at + 1] ?? this.#last();
-  }
-
-  #last(): Token {
-    return this.#tokens.at(-1) ?? { type: "end", value: "", line: 1 };
+    this.#ahead ??= this.#source.next().value ?? this.#current;
+    return this.#ahead;
   }
 
   take(): Token {
-    const token = this.current;
-    this.#at++;
+    const token = this.#current;
+    if (token.type !== "end") {
+      this.#current = this.next;
+      this.#ahead = undefined;
+    }
     return token;
   }
 
@@ -54,7 +58,7 @@ export class TokenStream {
   skip(type: TokenType, value: string): boolean {
     const found = this.is(type, value);
     if (found) {
-      this.#at++;
+      this.take();
     }
     return found;
   }
