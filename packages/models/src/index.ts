@@ -5,6 +5,14 @@ export { modelTensors, savePretrained, type SaveOptions } from "./auto/save-pret
 export { CausalLM, type CausalLMInputs, type CausalLMOutput, type TiedWeight } from "./modeling/causal-lm.ts";
 export type { KeyValueCache } from "./modeling/key-value-cache.ts";
 export type { DecoderLayer, LayerContext } from "./modeling/run-layers.ts";
+export { Decoder, DecoderForCausalLM, type Norm } from "./modeling/decoder.ts";
+export {
+  type Gpt2Attention,
+  Gpt2Block,
+  Gpt2Decoder,
+  Gpt2DecoderForCausalLM,
+  type Gpt2MLP,
+} from "./modeling/gpt2-decoder.ts";
 export { initialiseWeights, type SelfInitialising } from "./modeling/initialise.ts";
 
 // ---- Architectures -------------------------------------------------------------------------------------------------
@@ -41,9 +49,107 @@ export {
   Qwen3MoeSparseMoeBlock,
   type Qwen3MoeConfig,
 } from "./architectures/qwen3-moe.ts";
+export {
+  GemmaAttention,
+  type GemmaConfig,
+  GemmaDecoderLayer,
+  GemmaForCausalLM,
+  GemmaModel,
+} from "./architectures/gemma.ts";
+export {
+  Gemma2Attention,
+  type Gemma2Config,
+  Gemma2DecoderLayer,
+  Gemma2ForCausalLM,
+  Gemma2Model,
+} from "./architectures/gemma2.ts";
+export {
+  Gemma3Attention,
+  type Gemma3Config,
+  Gemma3DecoderLayer,
+  Gemma3ForCausalLM,
+  Gemma3Model,
+} from "./architectures/gemma3-text.ts";
+export {
+  GPTBigCodeAttention,
+  type GPTBigCodeConfig,
+  GPTBigCodeForCausalLM,
+  GPTBigCodeMLP,
+} from "./architectures/gpt-bigcode.ts";
+export {
+  GPTNeoXAttention,
+  type GPTNeoXConfig,
+  GPTNeoXForCausalLM,
+  GPTNeoXLayer,
+  GPTNeoXMLP,
+  GPTNeoXModel,
+} from "./architectures/gpt-neox.ts";
+export { GPT2Attention, type GPT2Config, GPT2LMHeadModel, GPT2MLP } from "./architectures/gpt2.ts";
+export {
+  GraniteAttention,
+  type GraniteConfig,
+  GraniteDecoderLayer,
+  GraniteForCausalLM,
+  GraniteModel,
+} from "./architectures/granite.ts";
+export {
+  MistralAttention,
+  type MistralConfig,
+  MistralDecoderLayer,
+  MistralForCausalLM,
+  MistralModel,
+} from "./architectures/mistral.ts";
+export {
+  Olmo2Attention,
+  type Olmo2Config,
+  Olmo2DecoderLayer,
+  Olmo2ForCausalLM,
+  Olmo2Model,
+  Olmo2RMSNorm,
+} from "./architectures/olmo2.ts";
+export {
+  Phi3Attention,
+  type Phi3Config,
+  Phi3DecoderLayer,
+  Phi3ForCausalLM,
+  Phi3MLP,
+  Phi3Model,
+} from "./architectures/phi3.ts";
+export {
+  Qwen2Attention,
+  type Qwen2Config,
+  Qwen2DecoderLayer,
+  Qwen2ForCausalLM,
+  Qwen2Model,
+} from "./architectures/qwen2.ts";
+export {
+  Qwen3Attention,
+  type Qwen3Config,
+  Qwen3DecoderLayer,
+  Qwen3ForCausalLM,
+  Qwen3Model,
+} from "./architectures/qwen3.ts";
+export {
+  SmolLM3Attention,
+  type SmolLM3Config,
+  SmolLM3DecoderLayer,
+  SmolLM3ForCausalLM,
+  SmolLM3Model,
+} from "./architectures/smollm3.ts";
+export {
+  Starcoder2Attention,
+  type Starcoder2Config,
+  Starcoder2DecoderLayer,
+  Starcoder2ForCausalLM,
+  Starcoder2MLP,
+  Starcoder2Model,
+} from "./architectures/starcoder2.ts";
 
 // ---- Configuration -------------------------------------------------------------------------------------------------
 export type { CausalLMConfig } from "./config/causal-lm-config.ts";
+export type { DecoderConfig } from "./config/decoder-config.ts";
+export type { Gpt2LikeConfig } from "./config/gpt2-fields.ts";
+export type { LayerWindows } from "./config/layer-windows.ts";
 export type { ConfigOptions, WarningSink } from "./config/config-source.ts";
 
 // ---- Layers (composed functions that plugins replace) --------------------------------------------------------------
@@ -58,9 +164,14 @@ export {
 } from "./layers/language-model-head.ts";
 export { type Expert, mixtureOfExperts, type Routing } from "./layers/experts.ts";
 export { loadBalancingLoss } from "./layers/router-loss.ts";
+export { attendHeads, type AttendOptions, splitHeads } from "./layers/attend-heads.ts";
+export { Conv1D } from "./layers/conv1d.ts";
+export { GatedMLP, type GatedMLPSizes } from "./layers/gated-mlp.ts";
+export { GemmaRMSNorm } from "./layers/gemma-rms-norm.ts";
 export { linearCrossEntropy, type LinearCrossEntropyOptions } from "./layers/linear-cross-entropy.ts";
 export { RMSNorm, rmsNorm } from "./layers/rms-norm.ts";
 export { packedSequenceIds, sequenceLayout, type SequenceLayout } from "./layers/sequence-layout.ts";
+export { applyPartialRotary } from "./rope/apply-partial-rotary.ts";
 export { applyRotary } from "./rope/apply-rotary.ts";
 export { attentionScaling, dependsOnLength, rotaryFrequencies } from "./rope/frequencies.ts";
 export { RotaryEmbedding, type RotaryPhases } from "./rope/rotary-embedding.ts";
