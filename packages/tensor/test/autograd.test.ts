@@ -22,6 +22,7 @@ import {
   type Tensor,
   tensor,
   TensorError,
+  zeros,
 } from "../src/index.ts";
 import { randomTensor } from "./support/random-tensor.ts";
 
@@ -44,6 +45,14 @@ test("pieces of a split, empty and unused ones too, give one gradient", () => {
   add(sum(mul(last, last)), sum(empty)).backward();
   expect([first.shape, empty.shape, last.shape]).toEqual([[2, 1], [2, 0], [2, 2]]);
   expect(x.grad?.toArray()).toEqual([0, 4, 6, 0, 10, 12]);
+});
+
+test("a tensor without elements splits along another dimension", () => {
+  const x = zeros([0, 4], { requiresGrad: true });
+  const [left, right] = split(x, 2, 1) as [Tensor, Tensor];
+  expect([left.shape, right.shape, slice(x, 1, 3).shape]).toEqual([[0, 2], [0, 2], [0, 1]]);
+  sum(mul(left, right)).backward();
+  expect(x.grad?.shape).toEqual([0, 4]);
 });
 
 test("two backward calls accumulate into grad", () => {

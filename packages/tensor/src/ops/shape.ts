@@ -7,7 +7,8 @@ import { Tensor } from "../tensor.ts";
 import { sumTo } from "./reduce.ts";
 
 function view(x: Tensor, shape: readonly number[], strides: readonly number[], offset: number = x.offset): Tensor {
-  return new Tensor(native.asStrided(x.handle, shape, strides, offset));
+  // A view without elements starts nowhere; where its offset would point may lie outside of x.
+  return new Tensor(native.asStrided(x.handle, shape, strides, shape.includes(0) ? x.offset : offset));
 }
 
 /** `dim` counted from the front. Throws TensorError when it is out of range. */
@@ -130,7 +131,7 @@ export function slice(x: Tensor, dim: number, start: number, end: number = Infin
     x,
     x.shape.map((s, d) => (d === at ? length : s)),
     x.strides.map((s, d) => (d === at ? s * step : s)),
-    length === 0 ? x.offset : x.offset + from * stride,
+    x.offset + from * stride,
   );
   return recordOperation("slice", result, [x], [], (g) => {
     const whole = new Tensor(native.empty(x.shape, dtypeCode(g.dtype)));
@@ -165,7 +166,7 @@ export function split(x: Tensor, sizes: number | readonly number[], dim: number)
   }
   let start = 0;
   const pieces = lengths.map((length) => {
-    const offset = length === 0 ? x.offset : x.offset + start * (x.strides[at] as number);
+    const offset = x.offset + start * (x.strides[at] as number);
     start += length;
     return view(x, x.shape.map((size, d) => (d === at ? length : size)), x.strides, offset);
   });
