@@ -150,6 +150,26 @@ describe.each(CASES)("%s", (name) => {
     expect(run()).toEqual(run());
   });
 
+  it("gives experts that no token chose gradients of 0", async () => {
+    const model = await openModel(name);
+    const inputIds = tensor([[5, 6]], { dtype: "int32" });
+    inScope(() => model.forward({ inputIds, labels: inputIds }).loss!.backward());
+    for (const [key, parameter] of model.namedParameters()) {
+      expect(parameter.grad?.shape, key).toEqual(parameter.shape);
+    }
+    const experts = [...takeGradients(model)].filter(([key]) => /experts|input_linear|output_linear/.test(key));
+    // Fused or not, four experts lie one after the other: quarters of a tensor, or a tensor each.
+    const unused = experts.filter(([key, gradient]) =>
+      (key.includes("experts") ? [0] : [0, 1, 2, 3]).some((part) => {
+        const size = key.includes("experts") ? gradient.length : gradient.length / 4;
+        return gradient.subarray(part * size, (part + 1) * size).every((value) => value === 0);
+      }),
+    );
+    expect(experts.length).toBeGreaterThan(0);
+    expect(unused.length).toBeGreaterThan(0);
+    expect(unused.length).toBeLessThanOrEqual(experts.length);
+  });
+
   it("computes a packed row as its sequences alone", async () => {
     const model = await openWithoutRouterLoss(name);
     const inputIds = fixture.input("packed.input_ids");
