@@ -10,17 +10,9 @@ import { savePretrained } from "../../src/auto/save-pretrained.ts";
 import { CheckpointError } from "../../src/errors.ts";
 import { parseByteSize, planShards } from "../../src/safetensors/shards.ts";
 import type { CausalLM } from "../../src/modeling/causal-lm.ts";
+import { DENSE_CASES } from "../architectures/golden.ts";
 
-const CASES = [
-  "llama",
-  "llama3-rope",
-  "llama-bias",
-  "llama-longrope",
-  "llama-sharded",
-  "mixtral-v5",
-  "granitemoeshared",
-  "qwen3_moe",
-];
+const CASES = [...DENSE_CASES, "mixtral-v5", "granitemoeshared", "qwen3_moe"];
 
 function expectSameWeights(model: CausalLM, other: CausalLM): void {
   const state = other.stateDict();

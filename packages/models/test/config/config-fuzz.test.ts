@@ -6,9 +6,10 @@ import { AutoConfig } from "../../src/auto/auto-config.ts";
 import { AutoModelForCausalLM } from "../../src/auto/auto-model.ts";
 import type { CausalLMConfig } from "../../src/config/causal-lm-config.ts";
 import { ConfigError } from "../../src/errors.ts";
+import { DENSE_CASES } from "../architectures/golden.ts";
 import { Chance, fuzzCount, mutateJson } from "../fuzz.ts";
 
-const CASES = ["llama", "llama3-rope", "llama-longrope", "llama-rope-yarn", "llama-rope-dynamic", "llama-bias"];
+const CASES = [...DENSE_CASES, "gpt2-hub"];
 const FORMS = CASES.flatMap((name) => ["config.json", "config.v5.json"].map((file) => [name, file] as const));
 
 /** Keys that say how the model computes: none of them may be changed without an error, another setting, or a warning. */
@@ -31,6 +32,35 @@ const MATHS = [
   "rope_parameters",
   "original_max_position_embeddings",
   "pad_token_id",
+  "attention_multiplier",
+  "embedding_multiplier",
+  "residual_multiplier",
+  "logits_scaling",
+  "query_pre_attn_scalar",
+  "attn_logit_softcapping",
+  "final_logit_softcapping",
+  "hidden_activation",
+  "rotary_pct",
+  "rotary_emb_base",
+  "rope_local_base_freq",
+  "use_parallel_residual",
+  "partial_rotary_factor",
+  "sliding_window",
+  "layer_types",
+  "no_rope_layers",
+  "n_embd",
+  "n_head",
+  "n_inner",
+  "n_layer",
+  "n_positions",
+  "activation_function",
+  "layer_norm_epsilon",
+  "layer_norm_eps",
+  "norm_epsilon",
+  "multi_query",
+  "scale_attn_weights",
+  "scale_attn_by_inverse_layer_idx",
+  "use_bias",
 ];
 
 function settings(config: CausalLMConfig): string {
@@ -39,7 +69,9 @@ function settings(config: CausalLMConfig): string {
 
 /** Values that mean the same as another although they are written differently: a key left out, and its default. */
 function isEquivalent(key: string, original: Record<string, unknown>, mutated: Record<string, unknown>): boolean {
-  return meaning(key, original) === meaning(key, mutated);
+  // A key that was taken away and changed no setting had its default's value.
+  const unused = key === "sliding_window" && original["use_sliding_window"] === false;
+  return unused || !Object.hasOwn(mutated, key) || meaning(key, original) === meaning(key, mutated);
 }
 
 function meaning(key: string, config: Record<string, unknown>): string {
@@ -48,6 +80,8 @@ function meaning(key: string, config: Record<string, unknown>): string {
     head_dim: Number(config["hidden_size"]) / heads,
     num_key_value_heads: heads,
     attention_bias: false,
+    n_inner: 4 * Number(config["n_embd"]),
+    partial_rotary_factor: 1,
     mlp_bias: false,
     tie_word_embeddings: false,
     original_max_position_embeddings: (config["rope_parameters"] as Record<string, unknown> | null | undefined)?.[key],
@@ -73,7 +107,7 @@ function ropeMeaning(section: unknown): string {
 /** Upper estimate of the parameters of a model, to keep the ones that are made small. */
 function parameterEstimate(config: CausalLMConfig): number {
   const { raw, hiddenSize, numHiddenLayers, vocabSize, headDim, numAttentionHeads } = config;
-  const intermediate = raw["intermediate_size"] as number;
+  const intermediate = (raw["intermediate_size"] ?? raw["n_inner"] ?? 4 * hiddenSize) as number;
   return (
     2 * vocabSize * hiddenSize + numHiddenLayers * hiddenSize * (4 * headDim * numAttentionHeads + 3 * intermediate)
   );
