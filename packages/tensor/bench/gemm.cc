@@ -1,5 +1,6 @@
-// GFLOP/s of GEMM and its share of the peak, which is measured between the products of every row of the table: a share then holds
-// also where the clock changes or others use the machine. Prints a table; see `--help`.
+// GFLOP/s of GEMM and its share of the peak, which is measured between the products of every row of
+// the table: a share then holds also where the clock changes or others use the machine. Prints a
+// table; see `--help`.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -28,16 +29,16 @@ double seconds(const std::function<void()>& run) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// ---- Peak: twelve independent chains of multiply-adds in registers ---------------------------------------------------------------
+// ---- Peak: twelve independent chains of multiply-adds in registers ------------------------------
 
 #define FMS_ACCEL_LINE(operation, reg, i) operation " %%" reg "12, %%" reg "13, %%" reg #i "\n"
 #define FMS_ACCEL_TWO_OPERANDS(i) "mulps %%xmm14, %%xmm15\n addps %%xmm12, %%xmm" #i "\n"
-#define FMS_ACCEL_CHAINS(line)                                                                                     \
+#define FMS_ACCEL_CHAINS(line) \
   line(0) line(1) line(2) line(3) line(4) line(5) line(6) line(7) line(8) line(9) line(10) line(11)
-#define FMS_ACCEL_LOOP(body)                                                                                       \
-  asm volatile("1:\n" body "dec %0\n jnz 1b\n"                                                                     \
-               : "+r"(steps)::"cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", \
-                 "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15")
+#define FMS_ACCEL_LOOP(body)                                                                \
+  asm volatile("1:\n" body "dec %0\n jnz 1b\n"                                              \
+               : "+r"(steps)::"cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", \
+                 "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15")
 #define FMS_ACCEL_ZMM_FMA(i) FMS_ACCEL_LINE("vfmadd231ps", "zmm", i)
 #define FMS_ACCEL_ZMM_BF16(i) FMS_ACCEL_LINE("vdpbf16ps", "zmm", i)
 #define FMS_ACCEL_YMM_FMA(i) FMS_ACCEL_LINE("vfmadd231ps", "ymm", i)
@@ -49,8 +50,10 @@ struct Peak {
 
 #if defined(__x86_64__)
 void zeros() {
-  asm volatile("xorps %%xmm12, %%xmm12\n xorps %%xmm13, %%xmm13\n xorps %%xmm14, %%xmm14\n xorps %%xmm15, %%xmm15\n" ::
-                   : "xmm12", "xmm13", "xmm14", "xmm15");
+  asm volatile(
+      "xorps %%xmm12, %%xmm12\n xorps %%xmm13, %%xmm13\n xorps %%xmm14, %%xmm14\n xorps %%xmm15, "
+      "%%xmm15\n" ::
+          : "xmm12", "xmm13", "xmm14", "xmm15");
 }
 Peak peak_of(const std::string& isa, Compute compute) {
   if (isa == "avx512_bf16" && compute == Compute::kBFloat16) {
@@ -59,7 +62,8 @@ Peak peak_of(const std::string& isa, Compute compute) {
   if (isa == "avx512_bf16" || isa == "avx512") {
     return {[](long steps) { FMS_ACCEL_LOOP(FMS_ACCEL_CHAINS(FMS_ACCEL_ZMM_FMA)); }, 32};
   }
-  if (isa == "avx2") return {[](long steps) { FMS_ACCEL_LOOP(FMS_ACCEL_CHAINS(FMS_ACCEL_YMM_FMA)); }, 16};
+  if (isa == "avx2")
+    return {[](long steps) { FMS_ACCEL_LOOP(FMS_ACCEL_CHAINS(FMS_ACCEL_YMM_FMA)); }, 16};
   return {[](long steps) { FMS_ACCEL_LOOP(FMS_ACCEL_CHAINS(FMS_ACCEL_TWO_OPERANDS)); }, 8};
 }
 #else
@@ -89,7 +93,7 @@ double peak_burst(const Peak& peak, int threads) {
   return threads * 12.0 * peak.flops * kSteps / time / 1e9;
 }
 
-// ---- Products -----------------------------------------------------------------------------------------------------------------
+// ---- Products -----------------------------------------------------------------------------------
 
 struct Types {
   const char* name;
@@ -129,7 +133,9 @@ class Memory {
   void* first(int64_t bytes) {
     for (; 4 * filled_ < static_cast<size_t>(bytes); ++filled_) {
       seed_ = seed_ * 1664525u + 1013904223u;
-      data_[filled_] = 0x3f003f00u | (seed_ >> 9 & 0x807f807fu);  // two bfloat16 between 0.5 and 1, also as one float
+      data_[filled_] =
+          0x3f003f00u |
+          (seed_ >> 9 & 0x807f807fu);  // two bfloat16 between 0.5 and 1, also as one float
     }
     return data_;
   }
@@ -153,21 +159,27 @@ class Bench {
       fprintf(stderr, "instruction set %s is not available here\n", options.isa.c_str());
       exit(2);
     }
-    if (!options_.json) printf("%-7s %-9s %-9s %5s x %-5s %5s thr %8s %8s %6s %7s\n", "group", "product", "types", "out", "in", "rows", "GFLOP/s", "peak", "share", "GB/s");
+    if (!options_.json)
+      printf("%-7s %-9s %-9s %5s x %-5s %5s thr %8s %8s %6s %7s\n", "group", "product", "types",
+             "out", "in", "rows", "GFLOP/s", "peak", "share", "GB/s");
   }
 
   const char* isa() const { return table_.isa; }
 
-  // y[rows, out] = x * w^T; dx[rows, in] = dy * w; dw[out, in] = dy^T * x; "prepacked" is forward with a prepacked w.
-  void measure(const std::string& group, const std::string& product, const Types& types, int64_t out, int64_t in, int64_t rows,
-               int threads) {
-    const std::string key = group + " " + product + " " + types.name + " " + std::to_string(out) + "x" + std::to_string(in) + " " +
-                            std::to_string(rows) + " " + std::to_string(threads);
+  // y[rows, out] = x * w^T; dx[rows, in] = dy * w; dw[out, in] = dy^T * x; "prepacked" is forward
+  // with a prepacked w.
+  void measure(const std::string& group, const std::string& product, const Types& types,
+               int64_t out, int64_t in, int64_t rows, int threads) {
+    const std::string key = group + " " + product + " " + types.name + " " + std::to_string(out) +
+                            "x" + std::to_string(in) + " " + std::to_string(rows) + " " +
+                            std::to_string(threads);
     if (!options_.filter.empty() && key.find(options_.filter) == std::string::npos) return;
     set_num_threads(threads);
     MatmulArguments args;
     const DType dtype = types.operands;
-    const auto size = [](int64_t numbers, DType type) { return numbers * static_cast<int64_t>(item_size(type)); };
+    const auto size = [](int64_t numbers, DType type) {
+      return numbers * static_cast<int64_t>(item_size(type));
+    };
     void *w = weight_.first(size(out * in, dtype)), *x = input_.first(size(rows * in, dtype));
     void* dy = gradient_.first(size(rows * out, dtype));
     if (product == "dx") {
@@ -180,12 +192,14 @@ class Bench {
       args.m = rows, args.n = out, args.k = in;
       args.a = {x, dtype, in, 1, 0}, args.b = {w, dtype, 1, in, 0};
     }
-    args.c = result_.first(size(args.m * args.n, types.c)), args.c_dtype = types.c, args.c_row_stride = args.n, args.compute = types.compute;
+    args.c = result_.first(size(args.m * args.n, types.c)), args.c_dtype = types.c,
+    args.c_row_stride = args.n, args.compute = types.compute;
     void* packed = nullptr;
     if (product == "prepacked") {
       GemmSource source;
       source.dense = {w, dtype, in, 1, nullptr, nullptr};
-      packed = aligned_alloc(64, (table_.kernels->prepacked_bytes(types.compute, args.n, args.k) + 63) / 64 * 64);
+      packed = aligned_alloc(
+          64, (table_.kernels->prepacked_bytes(types.compute, args.n, args.k) + 63) / 64 * 64);
       table_.kernels->prepack(types.compute, args.n, args.k, source, packed);
       args.prepacked_b = packed;
     }
@@ -207,8 +221,9 @@ class Bench {
     } while (Clock::now() < deadline);
     free(packed);
     const double item = static_cast<double>(item_size(dtype));
-    const double bytes = item * static_cast<double>(args.m * args.k + args.k * args.n) +
-                         static_cast<double>(item_size(types.c)) * static_cast<double>(args.m * args.n);
+    const double bytes =
+        item * static_cast<double>(args.m * args.k + args.k * args.n) +
+        static_cast<double>(item_size(types.c)) * static_cast<double>(args.m * args.n);
     row.gflops = flops / best / 1e9;
     row.gigabytes = bytes / best / 1e9;
     print(row);
@@ -217,26 +232,31 @@ class Bench {
  private:
   void print(const Row& r) {
     if (options_.json) {
-      printf("{\"isa\":\"%s\",\"group\":\"%s\",\"product\":\"%s\",\"types\":\"%s\",\"out\":%ld,\"in\":%ld,\"rows\":%ld,\"threads\":%d,"
-             "\"gflops\":%.2f,\"peak\":%.2f,\"share\":%.4f,\"gigabytes\":%.2f}\n",
-             isa(), r.group.c_str(), r.product.c_str(), r.types.c_str(), static_cast<long>(r.out), static_cast<long>(r.in),
-             static_cast<long>(r.rows), r.threads, r.gflops, r.peak, r.gflops / r.peak, r.gigabytes);
+      printf(
+          "{\"isa\":\"%s\",\"group\":\"%s\",\"product\":\"%s\",\"types\":\"%s\",\"out\":%ld,\"in\":"
+          "%ld,\"rows\":%ld,\"threads\":%d,"
+          "\"gflops\":%.2f,\"peak\":%.2f,\"share\":%.4f,\"gigabytes\":%.2f}\n",
+          isa(), r.group.c_str(), r.product.c_str(), r.types.c_str(), static_cast<long>(r.out),
+          static_cast<long>(r.in), static_cast<long>(r.rows), r.threads, r.gflops, r.peak,
+          r.gflops / r.peak, r.gigabytes);
     } else {
-      printf("%-7s %-9s %-9s %5ld x %-5ld %5ld %3d %8.1f %8.1f %5.1f%% %7.1f\n", r.group.c_str(), r.product.c_str(), r.types.c_str(),
-             static_cast<long>(r.out), static_cast<long>(r.in), static_cast<long>(r.rows), r.threads, r.gflops, r.peak,
-             100 * r.gflops / r.peak, r.gigabytes);
+      printf("%-7s %-9s %-9s %5ld x %-5ld %5ld %3d %8.1f %8.1f %5.1f%% %7.1f\n", r.group.c_str(),
+             r.product.c_str(), r.types.c_str(), static_cast<long>(r.out), static_cast<long>(r.in),
+             static_cast<long>(r.rows), r.threads, r.gflops, r.peak, 100 * r.gflops / r.peak,
+             r.gigabytes);
     }
     fflush(stdout);
   }
 
   Options options_;
   GemmTable table_{};
-  Memory weight_{size_t{49152} * 2048 / 2, 1}, input_{size_t{2048} * 8192, 2}, gradient_{size_t{2048} * 49152, 3},
-      result_{size_t{2048} * 49152, 4};
+  Memory weight_{size_t{49152} * 2048 / 2, 1}, input_{size_t{2048} * 8192, 2},
+      gradient_{size_t{2048} * 49152, 3}, result_{size_t{2048} * 49152, 4};
 };
 
 void run_all(Bench& bench, const Options& options) {
-  const int64_t shapes[][2] = {{576, 576}, {1536, 576}, {576, 1536}, {2048, 2048}, {8192, 2048}, {49152, 576}};
+  const int64_t shapes[][2] = {{576, 576},   {1536, 576},  {576, 1536},
+                               {2048, 2048}, {8192, 2048}, {49152, 576}};
   for (int threads : options.threads)
     for (const Types& types : kTypes)
       for (const auto& [out, in] : shapes)
@@ -248,7 +268,12 @@ void run_all(Bench& bench, const Options& options) {
   // LoRA: down (out = r), up (in = r), and the gradients of both.
   for (int threads : options.threads)
     for (const Types& types : kTypes)
-      for (const auto& [out, in] : {std::pair<int64_t, int64_t>{16, 576}, {16, 2048}, {64, 2048}, {576, 16}, {2048, 16}, {2048, 64}})
+      for (const auto& [out, in] : {std::pair<int64_t, int64_t>{16, 576},
+                                    {16, 2048},
+                                    {64, 2048},
+                                    {576, 16},
+                                    {2048, 16},
+                                    {2048, 64}})
         for (const char* product : {"forward", "dx", "dw"})
           for (int64_t rows : {512, 2048}) {
             if (options.quick && rows == 512) continue;
@@ -256,7 +281,8 @@ void run_all(Bench& bench, const Options& options) {
           }
   for (int threads : options.threads)
     for (const Types& types : kTypes)
-      for (const auto& [out, in] : {std::pair<int64_t, int64_t>{576, 576}, {2048, 2048}, {8192, 2048}, {49152, 576}})
+      for (const auto& [out, in] :
+           {std::pair<int64_t, int64_t>{576, 576}, {2048, 2048}, {8192, 2048}, {49152, 576}})
         for (const char* product : {"forward", "prepacked"})
           for (int64_t rows : {1, 2, 4, 8}) {
             if (options.quick && rows != 1) continue;
@@ -269,20 +295,30 @@ int main_of(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
     const auto value = [&] { return i + 1 < argc ? std::string(argv[++i]) : std::string(); };
-    if (argument == "--json") options.json = true;
-    else if (argument == "--quick") options.quick = true;
-    else if (argument == "--isa") options.isa = value();
-    else if (argument == "--filter") options.filter = value();
-    else if (argument == "--budget") options.budget = atof(value().c_str());
-    else if (argument == "--threads") options.threads = {atoi(value().c_str())};
+    if (argument == "--json")
+      options.json = true;
+    else if (argument == "--quick")
+      options.quick = true;
+    else if (argument == "--isa")
+      options.isa = value();
+    else if (argument == "--filter")
+      options.filter = value();
+    else if (argument == "--budget")
+      options.budget = atof(value().c_str());
+    else if (argument == "--threads")
+      options.threads = {atoi(value().c_str())};
     else {
-      printf("gemm [--json] [--quick] [--isa NAME] [--threads N] [--budget SECONDS A ROW] [--filter TEXT]\n"
-             "TEXT is part of a row's \"group product types OUTxIN rows threads\", e.g. \"dx bf16 2048x2048\"\n");
+      printf(
+          "gemm [--json] [--quick] [--isa NAME] [--threads N] [--budget SECONDS A ROW] [--filter "
+          "TEXT]\n"
+          "TEXT is part of a row's \"group product types OUTxIN rows threads\", e.g. \"dx bf16 "
+          "2048x2048\"\n");
       return argument == "--help" ? 0 : 2;
     }
   }
   Bench bench(options);
-  if (!options.json) printf("instruction set %s; share is of the peak measured between the products\n", bench.isa());
+  if (!options.json)
+    printf("instruction set %s; share is of the peak measured between the products\n", bench.isa());
   run_all(bench, options);
   return 0;
 }

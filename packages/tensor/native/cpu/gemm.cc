@@ -19,26 +19,35 @@ T* scratch(Purpose purpose, int64_t words) {
   return static_cast<T*>(workspace(current_thread(), purpose, 4 * static_cast<size_t>(words)));
 }
 
-// Where the packed panels of one operand lie: those of block b from (b - first_block) * block_steps * padded on.
+// Where the packed panels of one operand lie: those of block b from (b - first_block) * block_steps
+// * padded on.
 struct Packed {
   const uint32_t* base;
   int64_t padded, first_lane, first_block, block_steps;
   const uint32_t* panel(const Panels& panels, int64_t p, int64_t block, int64_t steps) const {
-    return base + (block - first_block) * block_steps * padded + (first_lane + panels.start(p)) * steps;
+    return base + (block - first_block) * block_steps * padded +
+           (first_lane + panels.start(p)) * steps;
   }
 };
 
 // One chunk of C for some blocks of k.
 class Chunk {
  public:
-  Chunk(const GemmArguments& g, const Plan& plan, const Panels& rows, const Panels& columns, int64_t first_block,
-        int64_t end_block, float* sums)
-      : g_(g), plan_(plan), rows_(rows), columns_(columns), first_block_(first_block), end_block_(end_block), sums_(sums) {}
+  Chunk(const GemmArguments& g, const Plan& plan, const Panels& rows, const Panels& columns,
+        int64_t first_block, int64_t end_block, float* sums)
+      : g_(g),
+        plan_(plan),
+        rows_(rows),
+        columns_(columns),
+        first_block_(first_block),
+        end_block_(end_block),
+        sums_(sums) {}
 
   void run() {
     if (plan_.share_a) share(rows_, g_.a, kSharedA, a_);
     if (g_.b.prepacked != nullptr) {
-      b_ = {prepacked_panels(g_.b.prepacked), padded_columns(g_.n), columns_.origin, 0, block_steps()};
+      b_ = {prepacked_panels(g_.b.prepacked), padded_columns(g_.n), columns_.origin, 0,
+            block_steps()};
     } else if (plan_.share_b) {
       share(columns_, g_.b, kSharedB, b_);
     }
@@ -46,7 +55,8 @@ class Chunk {
     const int64_t column_items = min_of(plan_.column_items, columns_.count);
     parallel_for(row_items * column_items, [&](int64_t item, int) {
       const int64_t r = item / column_items, c = item % column_items;
-      const int64_t height = divide_up(rows_.count, row_items), width = divide_up(columns_.count, column_items);
+      const int64_t height = divide_up(rows_.count, row_items),
+                    width = divide_up(columns_.count, column_items);
       const int64_t p0 = min_of(rows_.count, r * height), q0 = min_of(columns_.count, c * width);
       const int64_t p1 = min_of(rows_.count, p0 + height), q1 = min_of(columns_.count, q0 + width);
       if (p0 < p1 && q0 < q1) compute(p0, p1, q0, q1);
@@ -55,28 +65,35 @@ class Chunk {
 
  private:
   // C itself can hold running sums.
-  bool sums_in_c() const { return g_.c.store == nullptr && g_.c.dtype == DType::kFloat32 && g_.c.column_stride == 1; }
+  bool sums_in_c() const {
+    return g_.c.store == nullptr && g_.c.dtype == DType::kFloat32 && g_.c.column_stride == 1;
+  }
   int64_t steps(int64_t block) const { return step_count(g_.compute, plan_.blocks.length(block)); }
   int64_t block_steps() const { return step_count(g_.compute, plan_.blocks.size); }
 
   // Panels [begin, end), one after the other.
-  void pack(const Panels& panels, const GemmSource& source, int64_t begin, int64_t end, int64_t block, uint32_t* to) const {
+  void pack(const Panels& panels, const GemmSource& source, int64_t begin, int64_t end,
+            int64_t block, uint32_t* to) const {
     pack_source(g_.compute, source,
-                {to, panels.origin + panels.start(begin), panels.lanes(begin, end), panels.full, panels.width(end - 1),
-                 plan_.blocks.first(block), plan_.blocks.length(block)});
+                {to, panels.origin + panels.start(begin), panels.lanes(begin, end), panels.full,
+                 panels.width(end - 1), plan_.blocks.first(block), plan_.blocks.length(block)});
   }
 
   // All threads pack all panels for all blocks at hand.
-  void share(const Panels& panels, const GemmSource& source, Purpose purpose, Packed& packed) const {
+  void share(const Panels& panels, const GemmSource& source, Purpose purpose,
+             Packed& packed) const {
     // Wide items are read along long runs of memory; every thread should have some.
     const int64_t all = panels.count * (end_block_ - first_block_);
-    const int64_t together = clamp_of(all / (4 * usable_threads()), 2, 16), groups = divide_up(panels.count, together);
+    const int64_t together = clamp_of(all / (4 * usable_threads()), 2, 16),
+                  groups = divide_up(panels.count, together);
     const int64_t padded = panels.padded(0, panels.count);
-    auto* const base = scratch<uint32_t>(purpose, (end_block_ - first_block_) * block_steps() * padded);
+    auto* const base =
+        scratch<uint32_t>(purpose, (end_block_ - first_block_) * block_steps() * padded);
     packed = {base, padded, 0, first_block_, block_steps()};
     parallel_for(groups * (end_block_ - first_block_), [&](int64_t item, int) {
       const int64_t block = first_block_ + item / groups, begin = item % groups * together;
-      uint32_t* to = base + (block - first_block_) * block_steps() * padded + panels.start(begin) * steps(block);
+      uint32_t* to = base + (block - first_block_) * block_steps() * padded +
+                     panels.start(begin) * steps(block);
       pack(panels, source, begin, min_of(begin + together, panels.count), block, to);
     });
   }
@@ -88,7 +105,8 @@ class Chunk {
     Item item{p0, p1, q0, q1, nullptr, 0, 0, 0};
     if (plan_.blocks.count > 1) {
       if (sums_in_c()) {
-        item.sums = static_cast<float*>(g_.c.data) + rows_.origin * g_.c.row_stride + columns_.origin;
+        item.sums =
+            static_cast<float*>(g_.c.data) + rows_.origin * g_.c.row_stride + columns_.origin;
         item.sums_stride = g_.c.row_stride;
       } else if (sums_ != nullptr) {
         item.sums = sums_;
@@ -100,8 +118,10 @@ class Chunk {
         item.sums_column = column0;
       }
     }
-    const int64_t own_lanes = max_of(plan_.share_a || plan_.direct_a ? 0 : row_count, plan_.share_b ? 0 : column_count);
-    uint32_t* own = own_lanes == 0 ? nullptr : scratch<uint32_t>(kPrivate, own_lanes * block_steps());
+    const int64_t own_lanes =
+        max_of(plan_.share_a || plan_.direct_a ? 0 : row_count, plan_.share_b ? 0 : column_count);
+    uint32_t* own =
+        own_lanes == 0 ? nullptr : scratch<uint32_t>(kPrivate, own_lanes * block_steps());
     for (int64_t block = first_block_; block < end_block_; ++block) {
       if (own != nullptr && !plan_.share_b) pack(columns_, g_.b, q0, q1, block, own);
       if (own != nullptr && plan_.share_b) pack(rows_, g_.a, p0, p1, block, own);
@@ -115,7 +135,8 @@ class Chunk {
     int64_t sums_stride, sums_row, sums_column;  // and the place in the chunk of its first element
   };
 
-  // All tiles of an item for one block. A private operand lies in the second-level cache: it is the inner loop.
+  // All tiles of an item for one block. A private operand lies in the second-level cache: it is the
+  // inner loop.
   void multiply(const Item& item, int64_t block, const uint32_t* own) const {
     const int64_t count = steps(block);
     const auto a = [&](int64_t p) {
@@ -138,32 +159,36 @@ class Chunk {
     }
   }
 
-  void tile(const Item& item, int64_t block, int64_t p, int64_t q, const uint32_t* a, const uint32_t* b) const {
+  void tile(const Item& item, int64_t block, int64_t p, int64_t q, const uint32_t* a,
+            const uint32_t* b) const {
     TilePlace place;
     place.row = rows_.origin + rows_.start(p);
     place.rows = rows_.width(p);
     place.column = columns_.origin + columns_.start(q);
     place.columns = columns_.lanes(q);
     place.sums_stride = item.sums_stride;
-    place.sums = item.sums == nullptr ? nullptr
-                                      : item.sums + (rows_.start(p) - item.sums_row) * item.sums_stride +
-                                            columns_.start(q) - item.sums_column;
+    place.sums = item.sums == nullptr
+                     ? nullptr
+                     : item.sums + (rows_.start(p) - item.sums_row) * item.sums_stride +
+                           columns_.start(q) - item.sums_column;
     place.first = block == 0;
     place.last = block == plan_.blocks.count - 1;
     const bool narrow = columns_.width(q) == kLanes;
 
-    // The micro-kernel writes to C or to the running sums itself where nothing but an addition or a rounding is asked for.
+    // The micro-kernel writes to C or to the running sums itself where nothing but an addition or a
+    // rounding is asked for.
     const bool to_c = sums_in_c(), whole = place.columns == columns_.width(q);
     const bool adds_only = g_.alpha == 1 && (!place.first || g_.bias == nullptr);
     if (to_c && whole && adds_only && (!place.first || g_.beta == 0 || g_.beta == 1)) {
       float* c = static_cast<float*>(g_.c.data) + place.row * g_.c.row_stride + place.column;
       const bool adds = !place.first || g_.beta == 1;
-      product(block, place, narrow, a, b, c, g_.c.row_stride, adds ? TileStore::kAddToFloats : TileStore::kFloats);
+      product(block, place, narrow, a, b, c, g_.c.row_stride,
+              adds ? TileStore::kAddToFloats : TileStore::kFloats);
     } else if (!to_c && !place.last && adds_only && (!place.first || g_.beta == 0)) {
       product(block, place, narrow, a, b, place.sums, place.sums_stride,
               place.first ? TileStore::kFloats : TileStore::kAddToFloats);
-    } else if (place.first && place.last && whole && adds_only && g_.beta == 0 && g_.c.store == nullptr &&
-               g_.c.dtype == DType::kBFloat16 && g_.c.column_stride == 1) {
+    } else if (place.first && place.last && whole && adds_only && g_.beta == 0 &&
+               g_.c.store == nullptr && g_.c.dtype == DType::kBFloat16 && g_.c.column_stride == 1) {
       uint16_t* c = static_cast<uint16_t*>(g_.c.data) + place.row * g_.c.row_stride + place.column;
       product(block, place, narrow, a, b, c, g_.c.row_stride, TileStore::kBf16);
     } else {
@@ -177,15 +202,16 @@ class Chunk {
   // The lines of C are asked for before the product and written after it.
   void prefetch_c(const TilePlace& place) const {
     const int64_t item = static_cast<int64_t>(item_size(g_.c.dtype));
-    const char* c = static_cast<const char*>(g_.c.data) + (place.row * g_.c.row_stride + place.column) * item;
+    const char* c =
+        static_cast<const char*>(g_.c.data) + (place.row * g_.c.row_stride + place.column) * item;
     for (int64_t i = 0; i < place.rows; ++i, c += g_.c.row_stride * item) {
       prefetch(c);
       prefetch(c + place.columns * item - 1);
     }
   }
 
-  void product(int64_t block, const TilePlace& place, bool narrow, const uint32_t* a, const uint32_t* b, void* c,
-               int64_t c_stride, TileStore store) const {
+  void product(int64_t block, const TilePlace& place, bool narrow, const uint32_t* a,
+               const uint32_t* b, void* c, int64_t c_stride, TileStore store) const {
     if (!plan_.direct_a) {
       tile_kernel(g_.compute, place.rows, narrow)(steps(block), a, b, c, c_stride, store);
       return;
@@ -193,8 +219,8 @@ class Chunk {
     const int64_t item_bytes = g_.a.dense.dtype == DType::kFloat32 ? 4 : 2;
     const int64_t offset = place.row * g_.a.dense.lane_stride + plan_.blocks.first(block);
     const char* rows = static_cast<const char*>(g_.a.dense.data) + offset * item_bytes;
-    direct_kernel(g_.compute, place.rows, narrow)(steps(block), rows, g_.a.dense.lane_stride * item_bytes, b, c, c_stride,
-                                                  store);
+    direct_kernel(g_.compute, place.rows, narrow)(
+        steps(block), rows, g_.a.dense.lane_stride * item_bytes, b, c, c_stride, store);
   }
 
   const GemmArguments& g_;
@@ -210,18 +236,23 @@ void store_without_product(const GemmArguments& g) {
   for (int64_t i = 0; i < g.m; i += kTileRows) {
     for (int64_t j = 0; j < g.n; j += kTileColumns) {
       alignas(64) float zeros[kTileRows * kTileColumns] = {};
-      finish_tile(g, {i, min_of(kTileRows, g.m - i), j, min_of(kTileColumns, g.n - j), nullptr, 0, true, true}, zeros);
+      finish_tile(
+          g,
+          {i, min_of(kTileRows, g.m - i), j, min_of(kTileColumns, g.n - j), nullptr, 0, true, true},
+          zeros);
     }
   }
 }
 
-// Few columns and an A whose rows are contiguous across k (the gradient of a low-rank factor): packing A in panels of few lanes
-// would cost as much as the product. As C^T = B^T * A^T, A is read and packed in wide runs. The sums are the same.
+// Few columns and an A whose rows are contiguous across k (the gradient of a low-rank factor):
+// packing A in panels of few lanes would cost as much as the product. As C^T = B^T * A^T, A is read
+// and packed in wide runs. The sums are the same.
 bool better_transposed(const GemmArguments& g) {
   constexpr int64_t kFewColumns = 2 * kTileColumns, kLongK = 256;
   const DenseOperand& a = g.a.dense;
-  return g.n <= kFewColumns && g.m > g.n && g.k >= kLongK && g.a.pack == nullptr && a.k_stride != 1 && a.lane_stride == 1 &&
-         a.lane_index == nullptr && g.b.prepacked == nullptr && g.c.store == nullptr && g.bias == nullptr;
+  return g.n <= kFewColumns && g.m > g.n && g.k >= kLongK && g.a.pack == nullptr &&
+         a.k_stride != 1 && a.lane_stride == 1 && a.lane_index == nullptr &&
+         g.b.prepacked == nullptr && g.c.store == nullptr && g.bias == nullptr;
 }
 
 GemmArguments transposed(const GemmArguments& g) {
@@ -243,13 +274,16 @@ void gemm(const GemmArguments& asked) {
   if (g.b.prepacked != nullptr) check_prepacked(g.b.prepacked, g.compute, g.n, g.k);
   if (g.k <= 0) return store_without_product(g);
   const Plan plan = make_plan(g, usable_threads());
-  const bool keeps_sums = plan.blocks.count > plan.blocks_at_once &&
-                          (g.c.store != nullptr || g.c.dtype != DType::kFloat32 || g.c.column_stride != 1);
+  const bool keeps_sums =
+      plan.blocks.count > plan.blocks_at_once &&
+      (g.c.store != nullptr || g.c.dtype != DType::kFloat32 || g.c.column_stride != 1);
   for (int64_t j = 0; j < g.n; j += plan.chunk_columns) {
     const Panels columns = column_panels(j, min_of(plan.chunk_columns, g.n - j));
     for (int64_t i = 0; i < g.m; i += plan.chunk_rows) {
       const Panels rows = row_panels(i, min_of(plan.chunk_rows, g.m - i), plan.height);
-      float* sums = keeps_sums ? scratch<float>(kSharedSums, rows.extent * columns.padded(0, columns.count)) : nullptr;
+      float* sums =
+          keeps_sums ? scratch<float>(kSharedSums, rows.extent * columns.padded(0, columns.count))
+                     : nullptr;
       for (int64_t block = 0; block < plan.blocks.count; block += plan.blocks_at_once) {
         const int64_t end = min_of(block + plan.blocks_at_once, plan.blocks.count);
         Chunk(g, plan, rows, columns, block, end, sums).run();

@@ -5,8 +5,9 @@
 namespace fms_accel::FMS_ACCEL_ISA {
 namespace {
 
-// A shared operand is packed in pieces of at most this size (of a last-level cache shared by some cores) and, for that, at least
-// kStrip lanes wide: the other operand is packed once for each strip, which costs about 1 / 128 of the product.
+// A shared operand is packed in pieces of at most this size (of a last-level cache shared by some
+// cores) and, for that, at least kStrip lanes wide: the other operand is packed once for each
+// strip, which costs about 1 / 128 of the product.
 constexpr int64_t kSharedBytes = 8 << 20, kStrip = 1024;
 // Rows or columns of a private operand in one chunk: bounds the running sums of long k.
 constexpr int64_t kPrivateChunk = 4096;
@@ -14,7 +15,8 @@ constexpr int64_t kPrivateChunk = 4096;
 constexpr int64_t kPrepackedStrip = 2048;
 // Products below this many multiplications are not worth waking a thread for.
 constexpr int64_t kParallelWork = 128 << 10;
-// Items for each thread, where there are enough panels: a thread that is held up leaves its share to the others.
+// Items for each thread, where there are enough panels: a thread that is held up leaves its share
+// to the others.
 constexpr int64_t kItemsPerThread = 4;
 // Fewer rows in a panel than this keep the multipliers waiting for each other.
 constexpr int64_t kFewRows = kTileRows * 4 / 7;
@@ -32,10 +34,11 @@ int values_per_step(Compute compute) {
 bool can_read_in_place(const GemmArguments& g) {
   const DenseOperand& a = g.a.dense;
   const int values = values_per_step(g.compute);
-  const bool as_stored = g.compute == Compute::kFloat32 ? a.dtype == DType::kFloat32
-                                                        : values == 2 && a.dtype == DType::kBFloat16;
-  return g.a.pack == nullptr && as_stored && a.k_stride == 1 && a.lane_index == nullptr && a.k_index == nullptr &&
-         g.k % values == 0;
+  const bool as_stored = g.compute == Compute::kFloat32
+                             ? a.dtype == DType::kFloat32
+                             : values == 2 && a.dtype == DType::kBFloat16;
+  return g.a.pack == nullptr && as_stored && a.k_stride == 1 && a.lane_index == nullptr &&
+         a.k_index == nullptr && g.k % values == 0;
 }
 
 // Lanes of a strip of a shared operand, and blocks of k packed at once.
@@ -66,13 +69,15 @@ Panels column_panels(int64_t origin, int64_t extent) {
 
 namespace {
 
-// The height of panels for which the thread with most rows has least to do; a panel costs about half a row besides its rows.
+// The height of panels for which the thread with most rows has least to do; a panel costs about
+// half a row besides its rows.
 int64_t height_of(int64_t rows, int64_t most, int64_t team) {
   int64_t best = 1;
   double least = 0;
   for (int64_t height = min_of(most, rows); height >= 1; --height) {
     if (height < min_of(kFewRows, most) && least > 0) break;
-    const double cost = static_cast<double>(divide_up(divide_up(rows, height), team)) * (static_cast<double>(height) + 0.5);
+    const double cost = static_cast<double>(divide_up(divide_up(rows, height), team)) *
+                        (static_cast<double>(height) + 0.5);
     if (least == 0 || cost < least) best = height, least = cost;
   }
   return best;
@@ -93,23 +98,27 @@ Plan make_plan(const GemmArguments& g, int threads) {
   plan.share_a = !plan.share_b;
   const int64_t row_pieces = divide_up(g.m, plan.direct_a ? most_rows : kFewRows);
   const int64_t column_pieces = divide_up(g.n, kTileColumns);
-  if (team > 1 && (plan.share_b ? row_pieces : column_pieces) < team) plan.share_a = plan.share_b = true;
+  if (team > 1 && (plan.share_b ? row_pieces : column_pieces) < team)
+    plan.share_a = plan.share_b = true;
   if (plan.direct_a) plan.share_a = false;
 
-  plan.chunk_rows = min_of(g.m, plan.share_a ? strip_of(g.m, plan.blocks, block_steps) : kPrivateChunk);
-  plan.chunk_columns = min_of(g.n, prepacked       ? (plan.blocks.count > 1 ? kPrepackedStrip : g.n)
+  plan.chunk_rows =
+      min_of(g.m, plan.share_a ? strip_of(g.m, plan.blocks, block_steps) : kPrivateChunk);
+  plan.chunk_columns = min_of(g.n, prepacked      ? (plan.blocks.count > 1 ? kPrepackedStrip : g.n)
                                    : plan.share_b ? strip_of(g.n, plan.blocks, block_steps)
                                                   : kPrivateChunk);
-  const int64_t lanes_shared =
-      max_of(plan.share_a ? plan.chunk_rows : 1, plan.share_b && !prepacked ? plan.chunk_columns : 1);
-  plan.blocks_at_once = clamp_of(kSharedBytes / 4 / (block_steps * lanes_shared), 1, plan.blocks.count);
+  const int64_t lanes_shared = max_of(plan.share_a ? plan.chunk_rows : 1,
+                                      plan.share_b && !prepacked ? plan.chunk_columns : 1);
+  plan.blocks_at_once =
+      clamp_of(kSharedBytes / 4 / (block_steps * lanes_shared), 1, plan.blocks.count);
 
   // Rows of a panel: as many as fit, fewer where that gives all threads the same.
   plan.height = height_of(plan.chunk_rows, most_rows, plan.share_b ? team : 1);
 
   // Items: what a thread packs for itself must fit, and every thread should have the same.
   const auto cut = [&](int64_t count, int64_t panel_lanes, int64_t fewest_panels) {
-    const int64_t fitting = max_of(1, kPrivateBytes / (4 * block_steps * panel_lanes)), share = divide_up(count, team);
+    const int64_t fitting = max_of(1, kPrivateBytes / (4 * block_steps * panel_lanes)),
+                  share = divide_up(count, team);
     const int64_t spare = team == 1 ? 1 : min_of(kItemsPerThread, share / fewest_panels);
     return divide_up(count, divide_up(share, max_of(divide_up(share, fitting), spare)));
   };
@@ -118,7 +127,8 @@ Plan make_plan(const GemmArguments& g, int threads) {
   plan.row_items = plan.column_items = 1;
   if (plan.share_a && plan.share_b) {
     plan.row_items = cut(row_panel_count, plan.height, 3);
-    plan.column_items = clamp_of(divide_up(kItemsPerThread * team, plan.row_items), 1, column_panel_count);
+    plan.column_items =
+        clamp_of(divide_up(kItemsPerThread * team, plan.row_items), 1, column_panel_count);
   } else if (plan.share_b) {
     plan.row_items = cut(row_panel_count, plan.height, 3);
   } else {

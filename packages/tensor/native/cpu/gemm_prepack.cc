@@ -1,7 +1,7 @@
 #include "cpu/gemm_prepack.h"
 
-#include "cpu/gemm_pack.h"
 #include "cpu/gemm_failure.h"
+#include "cpu/gemm_pack.h"
 #include "engine/thread_pool.h"
 
 #define FMS_ACCEL_TEXT_(name) #name
@@ -38,24 +38,29 @@ void prepack(Compute compute, int64_t n, int64_t k, const GemmSource& b, void* t
   uint32_t* const base = reinterpret_cast<uint32_t*>(static_cast<char*>(to) + sizeof(Header));
   const KBlocks blocks = k_blocks(compute, k);
   const Panels panels = column_panels(0, n);
-  const int64_t groups = divide_up(panels.count, kPanels), block_steps = step_count(compute, blocks.size);
+  const int64_t groups = divide_up(panels.count, kPanels),
+                block_steps = step_count(compute, blocks.size);
   parallel_for(groups * blocks.count, [&](int64_t item, int) {
-    const int64_t block = item / groups, begin = item % groups * kPanels, end = min_of(begin + kPanels, panels.count);
+    const int64_t block = item / groups, begin = item % groups * kPanels,
+                  end = min_of(begin + kPanels, panels.count);
     const int64_t steps = step_count(compute, blocks.length(block));
     pack_source(compute, b,
-                {base + block * block_steps * padded_columns(n) + panels.start(begin) * steps, panels.start(begin),
-                 panels.lanes(begin, end), panels.full, panels.width(end - 1), blocks.first(block), blocks.length(block)});
+                {base + block * block_steps * padded_columns(n) + panels.start(begin) * steps,
+                 panels.start(begin), panels.lanes(begin, end), panels.full, panels.width(end - 1),
+                 blocks.first(block), blocks.length(block)});
   });
 }
 
 void check_prepacked(const void* packed, Compute compute, int64_t n, int64_t k) {
   Header header;
   memcpy(&header, packed, sizeof header);
-  if (header.magic == kMagic && header.n == n && header.k == k && header.compute == static_cast<int64_t>(compute) &&
+  if (header.magic == kMagic && header.n == n && header.k == k &&
+      header.compute == static_cast<int64_t>(compute) &&
       __builtin_strcmp(header.isa, FMS_ACCEL_TEXT(FMS_ACCEL_ISA)) == 0) {
     return;
   }
-  fail_prepacked(header.magic == kMagic, header.isa, header.n, header.k, FMS_ACCEL_TEXT(FMS_ACCEL_ISA), n, k);
+  fail_prepacked(header.magic == kMagic, header.isa, header.n, header.k,
+                 FMS_ACCEL_TEXT(FMS_ACCEL_ISA), n, k);
 }
 
 const uint32_t* prepacked_panels(const void* packed) {

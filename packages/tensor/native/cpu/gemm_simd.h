@@ -1,19 +1,21 @@
 // The vectors that GEMM is written in. Each instruction set brings
 //
-//   kLanes, kTileRows, kTileVectors   lanes of a vector; the register tile: rows of A x vectors of B
-//   kPrivateBytes                     packed operand that one thread works on: its share of the second-level cache
-//   Floats, Words                     kLanes floats; the same bits as uint32_t
+//   kLanes, kTileRows, kTileVectors   lanes of a vector; the register tile: rows of A x vectors of
+//   B kPrivateBytes                     packed operand that one thread works on: its share of the
+//   second-level cache Floats, Words                     kLanes floats; the same bits as uint32_t
 //   load_floats(p[, count])           elements to float32, lanes from `count` on are 0
 //   store_floats(p, v[, count])       float32 to elements, rounded to nearest even
 //   round_to_bf16(v)                  float32 values that bfloat16 can hold; NaN stays NaN
 //   transpose(r)                      kLanes vectors of Words in place
 //
-// and the kinds of step (cpu/gemm.h): FloatStep, RoundedStep (rounded to bfloat16, multiplied in float32) and, where products of
-// bfloat16 exist, PairStep. Compute::kBFloat16 is Bf16Step: PairStep or RoundedStep.
+// and the kinds of step (cpu/gemm.h): FloatStep, RoundedStep (rounded to bfloat16, multiplied in
+// float32) and, where products of bfloat16 exist, PairStep. Compute::kBFloat16 is Bf16Step:
+// PairStep or RoundedStep.
 //
-// Code of one instruction set must never run on a machine without it. Everything here is in a namespace of its own and kernel
-// sources use no template of the standard library: an inline std::min that was emitted here with AVX-512 could be the copy that
-// the linker keeps for everybody. `nm -C` on kernel objects must show no weak symbol (W, V, u) outside of the namespace.
+// Code of one instruction set must never run on a machine without it. Everything here is in a
+// namespace of its own and kernel sources use no template of the standard library: an inline
+// std::min that was emitted here with AVX-512 could be the copy that the linker keeps for
+// everybody. `nm -C` on kernel objects must show no weak symbol (W, V, u) outside of the namespace.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -38,7 +40,9 @@ struct Fp16 {
 
 FMS_ACCEL_INLINE int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
 FMS_ACCEL_INLINE int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }
-FMS_ACCEL_INLINE int64_t clamp_of(int64_t v, int64_t low, int64_t high) { return max_of(low, min_of(v, high)); }
+FMS_ACCEL_INLINE int64_t clamp_of(int64_t v, int64_t low, int64_t high) {
+  return max_of(low, min_of(v, high));
+}
 FMS_ACCEL_INLINE int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Calls body with an element of the type of a floating `dtype`.
@@ -72,7 +76,9 @@ static_assert(kTileRows <= kLanes, "a panel of A must fit into one vector");
 
 struct FloatStep {
   static constexpr int kValues = 1;
-  FMS_ACCEL_INLINE Floats multiply_add(Floats a, Floats b, Floats c) { return fused_multiply_add(a, b, c); }
+  FMS_ACCEL_INLINE Floats multiply_add(Floats a, Floats b, Floats c) {
+    return fused_multiply_add(a, b, c);
+  }
   template <class T>
   FMS_ACCEL_INLINE Words load(const T* p) {
     return words_of(load_floats(p));
@@ -85,16 +91,22 @@ struct FloatStep {
 
 struct RoundedStep {
   static constexpr int kValues = 1;
-  FMS_ACCEL_INLINE Floats multiply_add(Floats a, Floats b, Floats c) { return fused_multiply_add(a, b, c); }
+  FMS_ACCEL_INLINE Floats multiply_add(Floats a, Floats b, Floats c) {
+    return fused_multiply_add(a, b, c);
+  }
   template <class T>
   FMS_ACCEL_INLINE Words load(const T* p) {
-    if constexpr (__is_same(T, Bf16)) return words_of(load_floats(p));
-    else return words_of(round_to_bf16(load_floats(p)));
+    if constexpr (__is_same(T, Bf16))
+      return words_of(load_floats(p));
+    else
+      return words_of(round_to_bf16(load_floats(p)));
   }
   template <class T>
   FMS_ACCEL_INLINE Words load(const T* p, int values) {
-    if constexpr (__is_same(T, Bf16)) return words_of(load_floats(p, values));
-    else return words_of(round_to_bf16(load_floats(p, values)));
+    if constexpr (__is_same(T, Bf16))
+      return words_of(load_floats(p, values));
+    else
+      return words_of(round_to_bf16(load_floats(p, values)));
   }
 };
 

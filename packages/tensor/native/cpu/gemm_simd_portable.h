@@ -1,4 +1,5 @@
-// Any machine: vectors of 4 lanes through the compiler's vector extension (SSE2 on x86-64, NEON on ARM). See cpu/gemm_simd.h.
+// Any machine: vectors of 4 lanes through the compiler's vector extension (SSE2 on x86-64, NEON on
+// ARM). See cpu/gemm_simd.h.
 #pragma once
 #include "cpu/gemm.h"
 
@@ -28,12 +29,14 @@ FMS_ACCEL_INLINE Floats fused_multiply_add(Floats a, Floats b, Floats c) {
 #ifdef __aarch64__
   return (Floats)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 #else
-  return a * b + c;  // two roundings: the baseline has no fused one
+  return a * b + c;              // two roundings: the baseline has no fused one
 #endif
 }
 FMS_ACCEL_INLINE Words words_of(Floats v) { return (Words)v; }
 FMS_ACCEL_INLINE void store_words(uint32_t* p, Words v) { memcpy(p, &v, 16); }
-FMS_ACCEL_INLINE void store_words(uint32_t* p, Words v, int count) { memcpy(p, &v, 4 * static_cast<size_t>(count)); }
+FMS_ACCEL_INLINE void store_words(uint32_t* p, Words v, int count) {
+  memcpy(p, &v, 4 * static_cast<size_t>(count));
+}
 FMS_ACCEL_INLINE void prefetch(const void* p) { __builtin_prefetch(p, 0, 3); }
 FMS_ACCEL_INLINE void prefetch_second_level(const void* p) { __builtin_prefetch(p, 0, 2); }
 

@@ -12,8 +12,9 @@ struct TilePlace {
   bool first, last;  // among the blocks of k
 };
 
-// Completes the product of one block of k, values[i * kTileColumns + j] (which it may overwrite): adds beta * C and the bias in the
-// first block and the running sums in later ones; stores to the running sums, or to the sink in the last block.
+// Completes the product of one block of k, values[i * kTileColumns + j] (which it may overwrite):
+// adds beta * C and the bias in the first block and the running sums in later ones; stores to the
+// running sums, or to the sink in the last block.
 void finish_tile(const GemmArguments& g, const TilePlace& place, float* values);
 
 }  // namespace fms_accel::FMS_ACCEL_ISA

@@ -12,15 +12,18 @@ void gemm(const GemmArguments& g);  // gemm.cc
 
 namespace {
 
-// Products of fewer multiplications than this are not cut further: a batch of them is split instead.
+// Products of fewer multiplications than this are not cut further: a batch of them is split
+// instead.
 constexpr int64_t kWholeWork = 4 << 20;
 
 const void* advance(const MatmulOperand& operand, int64_t i) {
   if (operand.data == nullptr) return nullptr;
-  return static_cast<const char*>(operand.data) + i * operand.batch_stride * static_cast<int64_t>(item_size(operand.dtype));
+  return static_cast<const char*>(operand.data) +
+         i * operand.batch_stride * static_cast<int64_t>(item_size(operand.dtype));
 }
 
-// A stride between rows, or columns, of which there is one says nothing: 1 lets packing take a fast path.
+// A stride between rows, or columns, of which there is one says nothing: 1 lets packing take a fast
+// path.
 int64_t stride_of(int64_t stride, int64_t extent) { return extent == 1 ? 1 : stride; }
 
 GemmArguments product(const MatmulArguments& args, int64_t i) {
@@ -28,10 +31,13 @@ GemmArguments product(const MatmulArguments& args, int64_t i) {
   g.m = args.m;
   g.n = args.n;
   g.k = args.k;
-  g.a.dense = {advance(args.a, i), args.a.dtype, args.a.row_stride, stride_of(args.a.column_stride, args.k)};
-  g.b.dense = {advance(args.b, i), args.b.dtype, stride_of(args.b.column_stride, args.n), stride_of(args.b.row_stride, args.k)};
+  g.a.dense = {advance(args.a, i), args.a.dtype, args.a.row_stride,
+               stride_of(args.a.column_stride, args.k)};
+  g.b.dense = {advance(args.b, i), args.b.dtype, stride_of(args.b.column_stride, args.n),
+               stride_of(args.b.row_stride, args.k)};
   g.b.prepacked = args.prepacked_b;
-  g.c.data = static_cast<char*>(args.c) + i * args.c_batch_stride * static_cast<int64_t>(item_size(args.c_dtype));
+  g.c.data = static_cast<char*>(args.c) +
+             i * args.c_batch_stride * static_cast<int64_t>(item_size(args.c_dtype));
   g.c.dtype = args.c_dtype;
   g.c.row_stride = args.c_row_stride;
   g.compute = args.compute;
@@ -42,7 +48,8 @@ GemmArguments product(const MatmulArguments& args, int64_t i) {
   return g;
 }
 
-// A batch that shares B, and whose rows follow one another at one distance, is one product with more rows.
+// A batch that shares B, and whose rows follow one another at one distance, is one product with
+// more rows.
 MatmulArguments merge_batch(MatmulArguments args) {
   if (args.m == 1) {
     args.a.row_stride = args.a.batch_stride;
@@ -60,9 +67,11 @@ MatmulArguments merge_batch(MatmulArguments args) {
 void matmul(const MatmulArguments& unmerged) {
   const MatmulArguments args = unmerged.batch > 1 ? merge_batch(unmerged) : unmerged;
   const int64_t threads = usable_threads(), work = args.m * args.n * args.k;
-  if (args.batch > 1 && (work < kWholeWork || args.batch % threads == 0 || args.batch >= 4 * threads)) {
+  if (args.batch > 1 &&
+      (work < kWholeWork || args.batch % threads == 0 || args.batch >= 4 * threads)) {
     // Small products several at a time, so that handing them out costs little.
-    const int64_t together = clamp_of(kWholeWork / 16 / max_of(1, work), 1, divide_up(args.batch, threads));
+    const int64_t together =
+        clamp_of(kWholeWork / 16 / max_of(1, work), 1, divide_up(args.batch, threads));
     parallel_for(divide_up(args.batch, together), [&](int64_t item, int) {
       const int64_t end = min_of(args.batch, (item + 1) * together);
       for (int64_t i = item * together; i < end; ++i) gemm(product(args, i));

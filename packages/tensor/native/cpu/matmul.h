@@ -6,16 +6,17 @@
 
 namespace fms_accel {
 
-// Element (row, column) of matrix i is data[i * batch_stride + row * row_stride + column * column_stride]. Strides are in elements;
-// a batch_stride of 0 uses one matrix for all.
+// Element (row, column) of matrix i is data[i * batch_stride + row * row_stride + column *
+// column_stride]. Strides are in elements; a batch_stride of 0 uses one matrix for all.
 struct MatmulOperand {
   const void* data = nullptr;
   DType dtype = DType::kFloat32;  // a floating dtype
   int64_t row_stride = 0, column_stride = 0, batch_stride = 0;
 };
 
-// C_i[m,n] = alpha * A_i[m,k] * B_i[k,n] + beta * C_i + bias[n] for each i of the batch; see cpu/gemm.h on sums and dtypes.
-// k = 0 gives beta * C + bias. C must not overlap the operands, nor the matrices of its batch each other.
+// C_i[m,n] = alpha * A_i[m,k] * B_i[k,n] + beta * C_i + bias[n] for each i of the batch; see
+// cpu/gemm.h on sums and dtypes. k = 0 gives beta * C + bias. C must not overlap the operands, nor
+// the matrices of its batch each other.
 struct MatmulArguments {
   int64_t m = 0, n = 0, k = 0, batch = 1;
   MatmulOperand a, b;

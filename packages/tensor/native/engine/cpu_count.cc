@@ -15,7 +15,8 @@ namespace fms_accel {
 namespace {
 
 #ifdef __linux__
-// Cores as (package, core) pairs; a processor whose topology is not told counts as a core of its own.
+// Cores as (package, core) pairs; a processor whose topology is not told counts as a core of its
+// own.
 int cores_in_affinity_mask() {
   cpu_set_t mask;
   if (sched_getaffinity(0, sizeof mask, &mask) != 0) return 0;

@@ -24,7 +24,8 @@ namespace fms_accel {
 namespace {
 
 constexpr int kMaxThreads = 1024;
-// Longer than the JavaScript between two operations usually takes, short enough not to be seen in a profile of an idle process.
+// Longer than the JavaScript between two operations usually takes, short enough not to be seen in a
+// profile of an idle process.
 constexpr std::chrono::microseconds kSpin{60};
 
 thread_local bool inside_item = false;  // of a parallel_for, or of one that runs inline
@@ -61,8 +62,9 @@ int initial_threads() {
   return static_cast<int>(threads);
 }
 
-// One job at a time. `unclaimed_` counts down the items that nobody has taken yet, so the value itself tells a thread that comes
-// late, or belongs to an older job, whether there is anything to do; while it is above 0, or an item runs, the job stays valid.
+// One job at a time. `unclaimed_` counts down the items that nobody has taken yet, so the value
+// itself tells a thread that comes late, or belongs to an older job, whether there is anything to
+// do; while it is above 0, or an item runs, the job stays valid.
 class ThreadPool {
  public:
   explicit ThreadPool(int threads) : threads_(threads) {}
@@ -95,7 +97,8 @@ class ThreadPool {
     epoch_.fetch_add(1, std::memory_order_release);
     epoch_.notify_all();
     work();
-    for (int64_t left; (left = unfinished_.load(std::memory_order_acquire)) > 0;) wait_for_change(unfinished_, left);
+    for (int64_t left; (left = unfinished_.load(std::memory_order_acquire)) > 0;)
+      wait_for_change(unfinished_, left);
     if (exception_) std::rethrow_exception(exception_);
     return true;
   }
@@ -131,7 +134,8 @@ class ThreadPool {
     int64_t done = 0;
     for (;;) {
       int64_t left = unclaimed_.load(std::memory_order_acquire);
-      while (left > 0 && !unclaimed_.compare_exchange_weak(left, left - 1, std::memory_order_acq_rel)) {
+      while (left > 0 &&
+             !unclaimed_.compare_exchange_weak(left, left - 1, std::memory_order_acq_rel)) {
       }
       if (left <= 0) break;
       ++done;
@@ -142,7 +146,8 @@ class ThreadPool {
       }
     }
     inside_item = false;
-    if (done > 0 && unfinished_.fetch_sub(done, std::memory_order_acq_rel) == done) unfinished_.notify_one();
+    if (done > 0 && unfinished_.fetch_sub(done, std::memory_order_acq_rel) == done)
+      unfinished_.notify_one();
   }
 
   // Keeps the first exception and drops the items that nobody has taken; returns how many.
@@ -169,18 +174,20 @@ class ThreadPool {
 
 std::atomic<ThreadPool*> current_pool{nullptr};
 
-// Threads outlive any one JavaScript environment, and so must the code that they run: an addon that only a Node worker has
-// loaded would otherwise be unmapped under them when that worker ends.
+// Threads outlive any one JavaScript environment, and so must the code that they run: an addon that
+// only a Node worker has loaded would otherwise be unmapped under them when that worker ends.
 void keep_library_loaded() {
 #ifdef __linux__
   Dl_info info;
-  if (dladdr(reinterpret_cast<void*>(&keep_library_loaded), &info) != 0 && info.dli_fname != nullptr) {
+  if (dladdr(reinterpret_cast<void*>(&keep_library_loaded), &info) != 0 &&
+      info.dli_fname != nullptr) {
     dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
   }
 #endif
 }
 
-// Never destroyed: at exit the threads may be asleep in it. A child after fork has no threads, so it gets a pool of its own.
+// Never destroyed: at exit the threads may be asleep in it. A child after fork has no threads, so
+// it gets a pool of its own.
 ThreadPool& pool() {
   static std::mutex creation;
   ThreadPool* existing = current_pool.load(std::memory_order_acquire);
@@ -203,7 +210,7 @@ struct Inline {
   ~Inline() { inside_item = false; }
 };
 
-// ---- Workspaces ---------------------------------------------------------------------------------------------------------------
+// ---- Workspaces ---------------------------------------------------------------------------------
 
 constexpr size_t kHugePage = size_t{2} << 20;
 
@@ -220,7 +227,8 @@ thread_local Workspaces workspaces;
 
 void parallel_for(int64_t items, ParallelBody body, void* argument) {
   if (items <= 0) return;
-  if (!inside_item && items > 1 && pool().threads() > 1 && pool().try_run(items, body, argument)) return;
+  if (!inside_item && items > 1 && pool().threads() > 1 && pool().try_run(items, body, argument))
+    return;
   if (inside_item) {
     for (int64_t item = 0; item < items; ++item) body(argument, item, thread_index);
     return;
@@ -233,7 +241,8 @@ int num_threads() { return pool().threads(); }
 int usable_threads() { return inside_item ? 1 : num_threads(); }
 
 void set_num_threads(int threads) {
-  check(threads >= 1 && threads <= kMaxThreads, "expected 1 to ", kMaxThreads, " threads, found ", threads);
+  check(threads >= 1 && threads <= kMaxThreads, "expected 1 to ", kMaxThreads, " threads, found ",
+        threads);
   check(!inside_item, "the number of threads cannot change inside a parallel_for");
   pool().set_threads(threads);
 }
@@ -241,13 +250,17 @@ void set_num_threads(int threads) {
 int current_thread() { return thread_index; }
 
 void* workspace(int thread, int purpose, size_t bytes) {
-  check(purpose >= 0 && purpose < kWorkspacePurposes, "workspace: purpose ", purpose, " is not below ", kWorkspacePurposes);
-  check(thread == thread_index, "workspace: asked for thread ", thread, " on thread ", thread_index);
-  if (workspaces.bytes[purpose] >= bytes && workspaces.data[purpose] != nullptr) return workspaces.data[purpose];
+  check(purpose >= 0 && purpose < kWorkspacePurposes, "workspace: purpose ", purpose,
+        " is not below ", kWorkspacePurposes);
+  check(thread == thread_index, "workspace: asked for thread ", thread, " on thread ",
+        thread_index);
+  if (workspaces.bytes[purpose] >= bytes && workspaces.data[purpose] != nullptr)
+    return workspaces.data[purpose];
   std::free(workspaces.data[purpose]);
   workspaces.bytes[purpose] = 0;
   const size_t alignment = bytes >= kHugePage ? kHugePage : 64;
-  const size_t rounded = (bytes + alignment - 1) / alignment * alignment + (bytes == 0 ? alignment : 0);
+  const size_t rounded =
+      (bytes + alignment - 1) / alignment * alignment + (bytes == 0 ? alignment : 0);
   workspaces.data[purpose] = std::aligned_alloc(alignment, rounded);
   if (workspaces.data[purpose] == nullptr) fail("out of memory: a workspace of ", bytes, " bytes");
 #ifdef __linux__

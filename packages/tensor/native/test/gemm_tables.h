@@ -1,4 +1,5 @@
-// The GEMM of every instruction set that was built, for tests and benchmarks that compare them in one process.
+// The GEMM of every instruction set that was built, for tests and benchmarks that compare them in
+// one process.
 #pragma once
 #include <vector>
 
@@ -6,8 +7,8 @@
 
 namespace fms_accel {
 
-#define FMS_ACCEL_DECLARE(name)           \
-  namespace name {                        \
+#define FMS_ACCEL_DECLARE(name)          \
+  namespace name {                       \
   extern const GemmKernels kGemmKernels; \
   }
 FMS_ACCEL_DECLARE(portable)
@@ -28,10 +29,13 @@ struct GemmTable {
 inline std::vector<GemmTable> gemm_tables() {
   std::vector<GemmTable> tables;
 #ifdef FMS_ACCEL_HAS_AVX2
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  tables.push_back({"avx512_bf16", &avx512_bf16::kGemmKernels, avx512 && __builtin_cpu_supports("avx512bf16")});
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                    __builtin_cpu_supports("f16c");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
+                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512vl");
+  tables.push_back(
+      {"avx512_bf16", &avx512_bf16::kGemmKernels, avx512 && __builtin_cpu_supports("avx512bf16")});
   tables.push_back({"avx512", &avx512::kGemmKernels, avx512});
   tables.push_back({"avx2", &avx2::kGemmKernels, avx2});
 #endif

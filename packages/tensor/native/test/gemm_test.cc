@@ -1,5 +1,6 @@
-// GEMM against sums in double, on every instruction set of this machine: dtypes, orientations, odd shapes, batches, sources, sinks;
-// and the promise that bits do not depend on threads, prepacking or on the other rows. Exits with 1 on the first failures.
+// GEMM against sums in double, on every instruction set of this machine: dtypes, orientations, odd
+// shapes, batches, sources, sinks; and the promise that bits do not depend on threads, prepacking
+// or on the other rows. Exits with 1 on the first failures.
 //   gemm_test [instruction set ...]
 #include <algorithm>
 #include <cmath>
@@ -34,7 +35,7 @@ struct Random {
 };
 Random random_source;
 
-// ---- Elements, written independently of the kernels ---------------------------------------------------------------------------
+// ---- Elements, written independently of the kernels ---------------------------------------------
 
 float float_of_bits(uint32_t bits) {
   float v;
@@ -63,18 +64,21 @@ void write(void* data, DType dtype, int64_t i, float v) {
   if (dtype == DType::kFloat32) {
     static_cast<float*>(data)[i] = v;
   } else if (dtype == DType::kBFloat16) {
-    static_cast<uint16_t*>(data)[i] = static_cast<uint16_t>(bits_of(static_cast<float>(round_bf16(v))) >> 16);
+    static_cast<uint16_t*>(data)[i] =
+        static_cast<uint16_t>(bits_of(static_cast<float>(round_bf16(v))) >> 16);
   } else {  // multiples of 2^-10 below 1 in size: exact in float16
     const int q = static_cast<int>(std::lrint(v * 1024));
     const int magnitude = std::min(std::abs(q), 1023);
     int exponent = 15, mantissa = magnitude << 1;
-    if (magnitude == 0) exponent = 0;
+    if (magnitude == 0)
+      exponent = 0;
     else {
       exponent = 14;
       while (mantissa < 1024) mantissa <<= 1, --exponent;
       mantissa &= 1023;
     }
-    static_cast<uint16_t*>(data)[i] = static_cast<uint16_t>((q < 0 ? 0x8000 : 0) | exponent << 10 | mantissa);
+    static_cast<uint16_t*>(data)[i] =
+        static_cast<uint16_t>((q < 0 ? 0x8000 : 0) | exponent << 10 | mantissa);
   }
 }
 double output_rounding(DType dtype) {
@@ -91,7 +95,7 @@ struct Buffer {
   void* data() { return words.data(); }
 };
 
-// ---- One product against the reference ----------------------------------------------------------------------------------------
+// ---- One product against the reference ----------------------------------------------------------
 
 struct Case {
   int64_t m, n, k, batch = 1;
@@ -104,10 +108,12 @@ struct Case {
 
 std::string name(const char* isa, const Case& t) {
   char text[256];
-  snprintf(text, sizeof text, "%s: m %ld n %ld k %ld batch %ld a %s/%d b %s/%d c %s compute %s alpha %g beta %g bias %d", isa,
-           static_cast<long>(t.m), static_cast<long>(t.n), static_cast<long>(t.k), static_cast<long>(t.batch), name_of(t.a),
-           t.a_form, name_of(t.b), t.b_form, name_of(t.c), t.compute == Compute::kBFloat16 ? "bf16" : "f32", t.alpha, t.beta,
-           t.bias);
+  snprintf(
+      text, sizeof text,
+      "%s: m %ld n %ld k %ld batch %ld a %s/%d b %s/%d c %s compute %s alpha %g beta %g bias %d",
+      isa, static_cast<long>(t.m), static_cast<long>(t.n), static_cast<long>(t.k),
+      static_cast<long>(t.batch), name_of(t.a), t.a_form, name_of(t.b), t.b_form, name_of(t.c),
+      t.compute == Compute::kBFloat16 ? "bf16" : "f32", t.alpha, t.beta, t.bias);
   return text;
 }
 
@@ -123,8 +129,10 @@ int64_t extent(int form, int64_t lanes, int64_t k) {
 }
 
 void run(const char* isa, const GemmKernels& kernels, const Case& t) {
-  const int64_t a_size = extent(t.a_form, t.m, t.k), b_size = extent(t.b_form, t.n, t.k), ldc = t.n + 7;
-  Buffer a(t.batch * a_size, t.a), b((t.shared_b ? 1 : t.batch) * b_size, t.b), bias(t.n, DType::kFloat32);
+  const int64_t a_size = extent(t.a_form, t.m, t.k), b_size = extent(t.b_form, t.n, t.k),
+                ldc = t.n + 7;
+  Buffer a(t.batch * a_size, t.a), b((t.shared_b ? 1 : t.batch) * b_size, t.b),
+      bias(t.n, DType::kFloat32);
   const Buffer before(t.batch * t.m * ldc + 1, t.c);
   const auto [a_lane, a_k] = strides(t.a_form, t.m, t.k);
   const auto [b_lane, b_k] = strides(t.b_form, t.n, t.k);
@@ -142,23 +150,30 @@ void run(const char* isa, const GemmKernels& kernels, const Case& t) {
   kernels.matmul(args);
   const std::string what = name(isa, t);
   double worst = 0;
-  const auto rounded = [&](double v) { return t.compute == Compute::kBFloat16 ? round_bf16(v) : v; };
+  const auto rounded = [&](double v) {
+    return t.compute == Compute::kBFloat16 ? round_bf16(v) : v;
+  };
   for (int64_t i = 0; i < t.batch; ++i) {
     const int64_t points = t.m * t.n * t.k < 60'000 ? t.m * t.n : 300;
     for (int64_t point = 0; point < points; ++point) {
       int64_t row = point / std::max<int64_t>(t.n, 1), column = point % std::max<int64_t>(t.n, 1);
-      if (points != t.m * t.n) row = point % 3 == 0 ? t.m - 1 : random_source.below(t.m), column = point % 3 == 1 ? t.n - 1 : random_source.below(t.n);
+      if (points != t.m * t.n)
+        row = point % 3 == 0 ? t.m - 1 : random_source.below(t.m),
+        column = point % 3 == 1 ? t.n - 1 : random_source.below(t.n);
       double sum = 0, size = 1e-30;
       for (int64_t l = 0; l < t.k; ++l) {
-        const double product = rounded(a[i * a_size + row * a_lane + l * a_k]) *
-                               rounded(b[(t.shared_b ? 0 : i * b_size) + column * b_lane + l * b_k]);
+        const double product =
+            rounded(a[i * a_size + row * a_lane + l * a_k]) *
+            rounded(b[(t.shared_b ? 0 : i * b_size) + column * b_lane + l * b_k]);
         sum += product;
         size += std::fabs(product);
       }
       const int64_t at = i * t.m * ldc + row * ldc + column;
-      const double expected = t.alpha * sum + (t.beta != 0 ? t.beta * before[at] : 0) + (t.bias ? bias[column] : 0);
+      const double expected =
+          t.alpha * sum + (t.beta != 0 ? t.beta * before[at] : 0) + (t.bias ? bias[column] : 0);
       const double scale = std::fabs(t.alpha) * size + std::fabs(t.beta) + (t.bias ? 1 : 0);
-      const double allowed = 2e-6 * scale + output_rounding(t.c) * std::fabs(expected) + (t.c == DType::kFloat16 ? 1e-7 : 0);
+      const double allowed = 2e-6 * scale + output_rounding(t.c) * std::fabs(expected) +
+                             (t.c == DType::kFloat16 ? 1e-7 : 0);
       const double error = std::fabs(c[at] - expected) / allowed;
       worst = std::isfinite(error) ? std::max(worst, error) : 1e30;
     }
@@ -176,7 +191,8 @@ void run(const char* isa, const GemmKernels& kernels, const Case& t) {
     args.c = again.data();
     set_num_threads(threads);
     kernels.matmul(args);
-    expect(again.words == c.words, what + ": other bits with " + std::to_string(threads) + " threads");
+    expect(again.words == c.words,
+           what + ": other bits with " + std::to_string(threads) + " threads");
   }
   if (t.batch == 1 || t.shared_b) {
     const size_t bytes = kernels.prepacked_bytes(t.compute, t.n, t.k);
@@ -191,7 +207,8 @@ void run(const char* isa, const GemmKernels& kernels, const Case& t) {
       args.c = again.data();
       set_num_threads(threads);
       kernels.matmul(args);
-      expect(again.words == c.words, what + ": other bits when prepacked, " + std::to_string(threads) + " threads");
+      expect(again.words == c.words,
+             what + ": other bits when prepacked, " + std::to_string(threads) + " threads");
     }
     args.prepacked_b = nullptr;
     free(packed);
@@ -199,17 +216,20 @@ void run(const char* isa, const GemmKernels& kernels, const Case& t) {
   if (t.m > 1 && t.batch == 1) {  // the last row alone
     Buffer again = before;
     args.m = 1;
-    args.a.data = static_cast<char*>(a.data()) + (t.m - 1) * a_lane * static_cast<int64_t>(item_size(t.a));
-    args.c = static_cast<char*>(again.data()) + (t.m - 1) * ldc * static_cast<int64_t>(item_size(t.c));
+    args.a.data =
+        static_cast<char*>(a.data()) + (t.m - 1) * a_lane * static_cast<int64_t>(item_size(t.a));
+    args.c =
+        static_cast<char*>(again.data()) + (t.m - 1) * ldc * static_cast<int64_t>(item_size(t.c));
     kernels.matmul(args);
     const size_t from = static_cast<size_t>((t.m - 1) * ldc) * item_size(t.c);
     const size_t bytes = static_cast<size_t>(t.n) * item_size(t.c);
-    expect(memcmp(reinterpret_cast<char*>(again.words.data()) + from, reinterpret_cast<char*>(c.words.data()) + from, bytes) == 0,
+    expect(memcmp(reinterpret_cast<char*>(again.words.data()) + from,
+                  reinterpret_cast<char*>(c.words.data()) + from, bytes) == 0,
            what + ": other bits for a row alone");
   }
 }
 
-// ---- The other promises -------------------------------------------------------------------------------------------------------
+// ---- The other promises -------------------------------------------------------------------------
 
 void dtypes_and_orientations(const char* isa, const GemmKernels& kernels) {
   const DType types[] = {DType::kFloat32, DType::kBFloat16, DType::kFloat16};
@@ -219,7 +239,8 @@ void dtypes_and_orientations(const char* isa, const GemmKernels& kernels) {
         for (Compute compute : {Compute::kFloat32, Compute::kBFloat16})
           for (int form = 0; form < 9; ++form) {
             Case t{29, 37, 67};
-            t.a = a, t.b = b, t.c = c, t.compute = compute, t.a_form = form / 3, t.b_form = form % 3;
+            t.a = a, t.b = b, t.c = c, t.compute = compute, t.a_form = form / 3,
+            t.b_form = form % 3;
             t.bias = form % 2 == 0;
             t.beta = form % 3 == 1 ? 0.5f : 0;
             run(isa, kernels, t);
@@ -228,11 +249,13 @@ void dtypes_and_orientations(const char* isa, const GemmKernels& kernels) {
 
 void shapes(const char* isa, const GemmKernels& kernels) {
   const int64_t list[][3] = {
-      {0, 5, 5},       {5, 0, 5},      {5, 5, 0},      {1, 1, 1},      {1, 33, 1},     {3, 17, 2},    {14, 32, 64},
-      {15, 33, 65},    {13, 31, 63},   {28, 64, 128},  {1, 576, 577},  {7, 100, 608},  {8, 48, 609},  {2, 50, 1216},
-      {5, 70, 1217},   {100, 9, 1300}, {9, 100, 1500}, {64, 16, 300},  {61, 16, 301},  {120, 8, 700}, {16, 120, 2100},
-      {33, 300, 16},   {300, 33, 8},   {200, 200, 3},  {129, 65, 100}, {256, 96, 200}, {64, 64, 700}, {1, 40, 2500},
-      {40, 1, 2500},   {2, 2, 5000},   {170, 340, 90}, {90, 1100, 40}, {1100, 90, 40},
+      {0, 5, 5},       {5, 0, 5},      {5, 5, 0},      {1, 1, 1},     {1, 33, 1},
+      {3, 17, 2},      {14, 32, 64},   {15, 33, 65},   {13, 31, 63},  {28, 64, 128},
+      {1, 576, 577},   {7, 100, 608},  {8, 48, 609},   {2, 50, 1216}, {5, 70, 1217},
+      {100, 9, 1300},  {9, 100, 1500}, {64, 16, 300},  {61, 16, 301}, {120, 8, 700},
+      {16, 120, 2100}, {33, 300, 16},  {300, 33, 8},   {200, 200, 3}, {129, 65, 100},
+      {256, 96, 200},  {64, 64, 700},  {1, 40, 2500},  {40, 1, 2500}, {2, 2, 5000},
+      {170, 340, 90},  {90, 1100, 40}, {1100, 90, 40},
   };
   int variant = 0;
   for (const auto& shape : list)
@@ -302,9 +325,12 @@ void non_finite(const char* isa, const GemmKernels& kernels) {
       for (int64_t i = 0; i < m; ++i)
         for (int64_t j = 0; j < n; ++j) {
           const double v = c[i * n + j];
-          if (i == 3) right &= std::isnan(v);
-          else if (i == 5 || j == 7) right &= !std::isfinite(v);
-          else right &= std::isfinite(v);
+          if (i == 3)
+            right &= std::isnan(v);
+          else if (i == 5 || j == 7)
+            right &= !std::isfinite(v);
+          else
+            right &= std::isfinite(v);
         }
       expect(right, std::string(isa) + ": NaN and infinity, C " + name_of(c_dtype));
     }
@@ -320,7 +346,9 @@ struct Formula {
   const GemmKernels* kernels;
   Compute compute;
 };
-float formula(int64_t lane, int64_t k) { return static_cast<float>((lane * 7 + k * 3) % 31 - 15) / 16; }
+float formula(int64_t lane, int64_t k) {
+  return static_cast<float>((lane * 7 + k * 3) % 31 - 15) / 16;
+}
 
 void sources_and_sinks(const char* isa, const GemmKernels& kernels) {
   for (Compute compute : {Compute::kFloat32, Compute::kBFloat16})
@@ -342,14 +370,17 @@ void sources_and_sinks(const char* isa, const GemmKernels& kernels) {
         const GemmLayout layout = f.kernels->layout(f.compute);
         const int64_t steps = (p.kc + layout.values_per_step - 1) / layout.values_per_step;
         for (int64_t j = 0; j < p.count; j += p.width) {
-          const int64_t lanes = std::min(p.width, p.count - j), width = p.count - j > p.width ? p.width : p.last_width;
+          const int64_t lanes = std::min(p.width, p.count - j),
+                        width = p.count - j > p.width ? p.width : p.last_width;
           for (int64_t l = 0; l < p.kc; l += 64) {
             const int64_t values = std::min<int64_t>(64, p.kc - l);
             float tile[64 * 64];
             for (int64_t i = 0; i < lanes; ++i)
-              for (int64_t v = 0; v < values; ++v) tile[i * 64 + v] = formula(p.first + j + i, p.k0 + l + v);
+              for (int64_t v = 0; v < values; ++v)
+                tile[i * 64 + v] = formula(p.first + j + i, p.k0 + l + v);
             uint32_t* to = p.to + j * steps + l / layout.values_per_step * width;
-            f.kernels->pack_dense(f.compute, {tile, DType::kFloat32, 64, 1, nullptr, nullptr}, {to, 0, lanes, width, width, 0, values});
+            f.kernels->pack_dense(f.compute, {tile, DType::kFloat32, 64, 1, nullptr, nullptr},
+                                  {to, 0, lanes, width, width, 0, values});
           }
         }
       };
@@ -358,7 +389,8 @@ void sources_and_sinks(const char* isa, const GemmKernels& kernels) {
         const Scatter& s = *static_cast<const Scatter*>(context);
         for (int64_t i = 0; i < tile.rows; ++i)
           for (int64_t j = 0; j < tile.columns; ++j)
-            s.y[s.index[tile.row + i] * s.stride + tile.column + j] += tile.values[i * tile.stride + j];
+            s.y[s.index[tile.row + i] * s.stride + tile.column + j] +=
+                tile.values[i * tile.stride + j];
       };
       kernels.gemm(g);
       double worst = 0;
@@ -366,13 +398,16 @@ void sources_and_sinks(const char* isa, const GemmKernels& kernels) {
         for (int64_t j = 0; j < n; ++j) {
           double sum = 0, size = 0;
           for (int64_t l = 0; l < k; ++l) {
-            const double v = x[token[i] * k + l], product = (compute == Compute::kBFloat16 ? round_bf16(v) : v) * formula(j, l);
+            const double v = x[token[i] * k + l],
+                         product =
+                             (compute == Compute::kBFloat16 ? round_bf16(v) : v) * formula(j, l);
             sum += product;
             size += std::fabs(product);
           }
           worst = std::max(worst, std::fabs(y[token[i] * n + j] - 0.5 * sum) / (2e-6 * size));
         }
-      expect(worst <= 1, std::string(isa) + ": a plugin's source and sink: error " + std::to_string(worst));
+      expect(worst <= 1,
+             std::string(isa) + ": a plugin's source and sink: error " + std::to_string(worst));
     }
 }
 
@@ -409,7 +444,9 @@ int main(int argc, char** argv) {
   setvbuf(stdout, nullptr, _IOLBF, 0);
   int tested = 0;
   for (const GemmTable& table : gemm_tables()) {
-    if (!table.available || (argc > 1 && std::find(argv + 1, argv + argc, std::string(table.isa)) == argv + argc)) continue;
+    if (!table.available ||
+        (argc > 1 && std::find(argv + 1, argv + argc, std::string(table.isa)) == argv + argc))
+      continue;
     ++tested;
     const int before = checks;
     dtypes_and_orientations(table.isa, *table.kernels);

@@ -1,4 +1,7 @@
-// The thread pool: every item once and in rising order, nesting, several callers, exceptions, changes of size, fork and exit.
+// The thread pool: every item once and in rising order, nesting, several callers, exceptions,
+// changes of size, fork and exit.
+#include "engine/thread_pool.h"
+
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,7 +15,6 @@
 #include <vector>
 
 #include "engine/error.h"
-#include "engine/thread_pool.h"
 
 namespace fms_accel {
 namespace {
@@ -29,7 +31,9 @@ bool each_runs_once(int64_t items) {
   std::vector<std::atomic<int>> runs(static_cast<size_t>(items));
   std::atomic<bool> valid{true};
   parallel_for(items, [&](int64_t item, int thread) {
-    if (thread < 0 || thread >= num_threads() || thread != current_thread() || usable_threads() != 1) valid = false;
+    if (thread < 0 || thread >= num_threads() || thread != current_thread() ||
+        usable_threads() != 1)
+      valid = false;
     ++runs[static_cast<size_t>(item)];
   });
   for (const auto& count : runs) valid = valid && count == 1;
@@ -40,7 +44,8 @@ void sizes() {
   for (int threads : {1, 2, 3, 8, 1, 4}) {
     set_num_threads(threads);
     expect(num_threads() == threads, "num_threads is what was set");
-    for (int64_t items : {0, 1, 2, 3, 7, 64, 1000}) expect(each_runs_once(items), "each item runs once");
+    for (int64_t items : {0, 1, 2, 3, 7, 64, 1000})
+      expect(each_runs_once(items), "each item runs once");
   }
   for (int wrong : {0, -1, 1025}) {
     bool thrown = false;
@@ -60,7 +65,8 @@ void many_short_jobs() {
     std::atomic<int64_t> part{0};
     parallel_for(1 + round % 5, [&](int64_t item, int) { part += item + 1; });
     sum += part;
-    if (round % 500 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));  // the threads fall asleep
+    if (round % 500 == 0)
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));  // the threads fall asleep
   }
   expect(sum == 3000 / 5 * (1 + 3 + 6 + 10 + 15), "short jobs add up");
 }
@@ -128,10 +134,12 @@ void fork_and_exit() {
   set_num_threads(3);
   expect(each_runs_once(30), "before fork");
   const pid_t child = fork();
-  if (child == 0) exit(each_runs_once(30) && num_threads() == 3 ? 0 : 1);  // runs destructors with threads asleep
+  if (child == 0)
+    exit(each_runs_once(30) && num_threads() == 3 ? 0 : 1);  // runs destructors with threads asleep
   int status = -1;
   waitpid(child, &status, 0);
-  expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "a child has a pool of its own and exits cleanly");
+  expect(WIFEXITED(status) && WEXITSTATUS(status) == 0,
+         "a child has a pool of its own and exits cleanly");
   expect(each_runs_once(30), "the parent goes on");
 }
 
