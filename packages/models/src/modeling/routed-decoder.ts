@@ -61,6 +61,7 @@ export class RoutedDecoderForCausalLM<
     this.model = model;
     this.lm_head = new Linear(config.hiddenSize, config.vocabSize, { ...options, bias: false });
     if (config.tieWordEmbeddings) {
+      this.lm_head.weight.dispose();
       this.lm_head.weight = this.model.embed_tokens.weight;
     }
   }

@@ -1,4 +1,4 @@
-/** Adapters that PEFT trained on Llama and Mixtral bases: logits, gradients, merged weights, and the way back to disk. */
+/** Adapters that PEFT trained on bases of several architectures: logits, gradients, merged weights, and the way back to disk. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
@@ -18,7 +18,7 @@ import { AutoModelForCausalLM } from "../../src/auto/auto-model.ts";
 import { LoraLinear } from "../../src/peft/lora-linear.ts";
 import { PeftModel } from "../../src/peft/peft-model.ts";
 
-const cases = readdirSync(fixturePath("lora")).filter((name) => /^(llama|mixtral)/.test(name));
+const cases = readdirSync(fixturePath("lora")).filter((name) => /^(llama|mixtral|granite|gpt_bigcode)/.test(name));
 
 interface Expected {
   loss: number;
