@@ -13,7 +13,8 @@ void register_losses(Napi::Env env, Napi::Object exports) {
     return ops::softmax_gradient(a.tensor(0), a.tensor(1), a.integer(2), a.boolean(3), a.dtype(4));
   });
   define(env, exports, "crossEntropy", [](const Arguments& a) -> Napi::Value {
-    const ops::CrossEntropyResult computed = ops::cross_entropy(a.tensor(0), a.tensor(1), a.integer(2));
+    const ops::CrossEntropyResult computed =
+        ops::cross_entropy(a.tensor(0), a.tensor(1), a.integer(2));
     auto result = Napi::Object::New(a.napi());
     result.Set("losses", a.environment().emit(computed.losses));
     result.Set("logsumexp", a.environment().emit(computed.logsumexp));
@@ -21,7 +22,8 @@ void register_losses(Napi::Env env, Napi::Object exports) {
     return result;
   });
   define_tensor(env, exports, "crossEntropyGradient", [](const Arguments& a) {
-    return ops::cross_entropy_gradient(a.tensor(0), a.tensor(1), a.tensor(2), a.integer(3), a.tensor(4), a.number(5));
+    return ops::cross_entropy_gradient(a.tensor(0), a.tensor(1), a.tensor(2), a.integer(3),
+                                       a.tensor(4), a.number(5));
   });
 }
 

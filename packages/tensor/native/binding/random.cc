@@ -5,7 +5,9 @@
 namespace fms_accel {
 namespace {
 
-Randomness randomness(const Arguments& a, size_t seed) { return {a.word64(seed), a.word64(seed + 1)}; }
+Randomness randomness(const Arguments& a, size_t seed) {
+  return {a.word64(seed), a.word64(seed + 1)};
+}
 
 }  // namespace
 
@@ -18,8 +20,9 @@ void register_random(Napi::Env env, Napi::Object exports) {
     ops::normal_into(a.tensor(0), a.number(1), a.number(2), randomness(a, 3));
     return a.napi().Undefined();
   });
-  define_tensor(env, exports, "dropout",
-                [](const Arguments& a) { return ops::dropout(a.tensor(0), a.number(1), randomness(a, 2)); });
+  define_tensor(env, exports, "dropout", [](const Arguments& a) {
+    return ops::dropout(a.tensor(0), a.number(1), randomness(a, 2));
+  });
 }
 
 }  // namespace fms_accel

@@ -1,4 +1,5 @@
-// Cross entropy of rows of logits: the forward pass reads them once, the gradient reads and writes them once.
+// Cross entropy of rows of logits: the forward pass reads them once, the gradient reads and writes
+// them once.
 #include "cpu/kernel_sources.h"
 #include "cpu/runs.h"
 #include "engine/thread_pool.h"
@@ -16,7 +17,8 @@ Loop row_loop(int64_t length) {
 Operand row_of(const void* data, DType dtype, int64_t row, int64_t row_stride, int64_t stride) {
   Operand operand;
   operand.dtype = dtype;
-  operand.data = static_cast<char*>(const_cast<void*>(data)) + row * row_stride * static_cast<int64_t>(item_size(dtype));
+  operand.data = static_cast<char*>(const_cast<void*>(data)) +
+                 row * row_stride * static_cast<int64_t>(item_size(dtype));
   operand.strides[0] = stride;
   return operand;
 }
@@ -42,7 +44,8 @@ void cross_entropy(const CrossEntropy& c) {
   });
 }
 
-void cross_entropy_gradient(const CrossEntropy& c, void* out, const float* scales, int64_t scale_stride) {
+void cross_entropy_gradient(const CrossEntropy& c, void* out, const float* scales,
+                            int64_t scale_stride) {
   const Loop loop = row_loop(c.classes);
   const int64_t rows_per_item = ceil_div(kItem, c.classes);
   parallel_for(ceil_div(c.rows, rows_per_item), [&](int64_t item, int) {

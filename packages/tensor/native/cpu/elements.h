@@ -1,6 +1,6 @@
-// Converting between stored dtypes and the dtypes that kernels compute in (float, int64_t). Kernels work on short
-// buffers that stay in the first-level cache: load a run, compute, store a run. So every dtype and stride works for every op
-// without a version of each op for each dtype.
+// Converting between stored dtypes and the dtypes that kernels compute in (float, int64_t). Kernels
+// work on short buffers that stay in the first-level cache: load a run, compute, store a run. So
+// every dtype and stride works for every op without a version of each op for each dtype.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -50,8 +50,8 @@ inline uint16_t f16_of_float(float value) {
 }
 #else
 inline float float_of_f16(uint16_t bits) {
-  // Exponent and mantissa shifted into place, then scaled by 2^112: also right for subnormals; infinities and NaNs
-  // (exponent 31) are patched.
+  // Exponent and mantissa shifted into place, then scaled by 2^112: also right for subnormals;
+  // infinities and NaNs (exponent 31) are patched.
   uint32_t wide = static_cast<uint32_t>(bits & 0x7fff) << 13;
   float value;
   memcpy(&value, &wide, 4);
@@ -80,13 +80,16 @@ inline uint16_t f16_of_float(float value) {
 }
 #endif
 
-// Contiguous elements from one form to the other. float16 has an overload of its own, because g++ does not vectorise its conversions.
+// Contiguous elements from one form to the other. float16 has an overload of its own, because g++
+// does not vectorise its conversions.
 template <class Element, class Compute>
-inline void load_elements(Element, const typename Element::Storage* from, Compute* to, int64_t count) {
+inline void load_elements(Element, const typename Element::Storage* from, Compute* to,
+                          int64_t count) {
   for (int64_t i = 0; i < count; ++i) to[i] = Element::template load<Compute>(from[i]);
 }
 template <class Element, class Compute>
-inline void store_elements(Element, const Compute* from, typename Element::Storage* to, int64_t count) {
+inline void store_elements(Element, const Compute* from, typename Element::Storage* to,
+                           int64_t count) {
   for (int64_t i = 0; i < count; ++i) to[i] = Element::store(from[i]);
 }
 
@@ -128,15 +131,17 @@ struct Float16 {
 inline void load_elements(Float16, const uint16_t* from, float* to, int64_t count) {
   int64_t i = 0;
   for (; i + 8 <= count; i += 8) {
-    _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i))));
+    _mm256_storeu_ps(to + i,
+                     _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i))));
   }
   for (; i < count; ++i) to[i] = float_of_f16(from[i]);
 }
 inline void store_elements(Float16, const float* from, uint16_t* to, int64_t count) {
   int64_t i = 0;
   for (; i + 8 <= count; i += 8) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i),
-                     _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    _mm_storeu_si128(
+        reinterpret_cast<__m128i*>(to + i),
+        _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
   }
   for (; i < count; ++i) to[i] = f16_of_float(from[i]);
 }
@@ -152,7 +157,8 @@ struct Bool {
     return value != 0;
   }
 };
-// A float outside of the range of an integer type, or NaN, converts to the nearest bound, or 0 (plain C++ leaves it undefined).
+// A float outside of the range of an integer type, or NaN, converts to the nearest bound, or 0
+// (plain C++ leaves it undefined).
 template <class Stored>
 struct Integer {
   using Storage = Stored;
@@ -163,7 +169,9 @@ struct Integer {
   static Stored store(int64_t value) { return static_cast<Stored>(value); }
   static Stored store(float value) {
     constexpr float kLow = sizeof(Stored) == 8 ? -0x1p63f : sizeof(Stored) == 4 ? -0x1p31f : 0.0f;
-    constexpr float kHigh = sizeof(Stored) == 8 ? 0x1.fffffep62f : sizeof(Stored) == 4 ? 0x1.fffffep30f : 255.0f;
+    constexpr float kHigh = sizeof(Stored) == 8   ? 0x1.fffffep62f
+                            : sizeof(Stored) == 4 ? 0x1.fffffep30f
+                                                  : 255.0f;
     if (!(value == value)) return 0;
     return static_cast<Stored>(value < kLow ? kLow : value > kHigh ? kHigh : value);
   }
@@ -214,7 +222,8 @@ struct Position {
   }
 };
 
-// Splits [begin, end) of the loop into pieces along the innermost dimension: body(offset in the run, position, count).
+// Splits [begin, end) of the loop into pieces along the innermost dimension: body(offset in the
+// run, position, count).
 template <class Body>
 inline void for_each_piece(const Loop& loop, int64_t begin, int64_t end, const Body& body) {
   Position position(loop, begin);
@@ -228,9 +237,11 @@ inline void for_each_piece(const Loop& loop, int64_t begin, int64_t end, const B
   }
 }
 
-// Elements [begin, end) of the loop, converted to Compute. Returns `buffer`, or the operand itself where it already has that form.
+// Elements [begin, end) of the loop, converted to Compute. Returns `buffer`, or the operand itself
+// where it already has that form.
 template <class Compute>
-inline const Compute* load_run(const Loop& loop, const Operand& operand, int64_t begin, int64_t end, Compute* buffer) {
+inline const Compute* load_run(const Loop& loop, const Operand& operand, int64_t begin, int64_t end,
+                               Compute* buffer) {
   const Compute* result = buffer;
   const int last = loop.ndim - 1;
   with_element(operand.dtype, [&](auto element) {
@@ -253,7 +264,8 @@ inline const Compute* load_run(const Loop& loop, const Operand& operand, int64_t
         const Compute value = Element::template load<Compute>(from[0]);
         for (int64_t i = 0; i < count; ++i) to[i] = value;
       } else {
-        for (int64_t i = 0; i < count; ++i) to[i] = Element::template load<Compute>(from[i * stride]);
+        for (int64_t i = 0; i < count; ++i)
+          to[i] = Element::template load<Compute>(from[i * stride]);
       }
     });
   });
@@ -261,7 +273,8 @@ inline const Compute* load_run(const Loop& loop, const Operand& operand, int64_t
 }
 
 template <class Compute>
-inline void store_run(const Loop& loop, const Operand& operand, int64_t begin, int64_t end, const Compute* buffer) {
+inline void store_run(const Loop& loop, const Operand& operand, int64_t begin, int64_t end,
+                      const Compute* buffer) {
   const int last = loop.ndim - 1;
   with_element(operand.dtype, [&](auto element) {
     using Element = decltype(element);

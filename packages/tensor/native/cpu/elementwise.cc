@@ -9,7 +9,8 @@
 namespace fms_accel::FMS_ACCEL_ISA {
 namespace {
 
-// Elements of one parallel item: large enough to hide the hand-out, small enough for 64 threads on a row of activations.
+// Elements of one parallel item: large enough to hide the hand-out, small enough for 64 threads on
+// a row of activations.
 constexpr int64_t kItem = 16 * kRun;
 
 template <class Body>
@@ -65,11 +66,14 @@ void map_angles(const Loop& loop, const Operand& out, const Operand& x, auto red
 // x^a, with the C library's results for zeros, infinities and negative x.
 void power(const Loop& loop, const Operand& out, const Operand& x, float a) {
   if (a == 0.0f) return map<float>(loop, out, x, [](float) { return 1.0f; });
-  if (!(__builtin_fabsf(a) < kFloatInfinity)) return map<float>(loop, out, x, [=](float v) { return __builtin_powf(v, a); });
+  if (!(__builtin_fabsf(a) < kFloatInfinity))
+    return map<float>(loop, out, x, [=](float v) { return __builtin_powf(v, a); });
   const bool whole = a == __builtin_truncf(a);
   const bool odd = whole && __builtin_fabsf(a) < 0x1p24f && (static_cast<int32_t>(a) & 1) != 0;
   const auto exponent = static_cast<double>(a);
-  if (odd) return map<float>(loop, out, x, [=](float v) { return with_sign_of(positive_power(v, exponent), v); });
+  if (odd)
+    return map<float>(loop, out, x,
+                      [=](float v) { return with_sign_of(positive_power(v, exponent), v); });
   if (whole) return map<float>(loop, out, x, [=](float v) { return positive_power(v, exponent); });
   return map<float>(loop, out, x, [=](float v) {
     const float result = positive_power(v, exponent);
@@ -89,16 +93,24 @@ void unary(UnaryOp op, float a, float b, const Loop& loop, const Operand& out, c
     using Int = int64_t;
     switch (op) {
       case UnaryOp::kNegate:
-        return map<Int>(loop, out, x, [](Int v) { return static_cast<Int>(-static_cast<uint64_t>(v)); });
+        return map<Int>(loop, out, x,
+                        [](Int v) { return static_cast<Int>(-static_cast<uint64_t>(v)); });
       case UnaryOp::kAbsolute:
-        return map<Int>(loop, out, x, [](Int v) { return v < 0 ? static_cast<Int>(-static_cast<uint64_t>(v)) : v; });
+        return map<Int>(loop, out, x, [](Int v) {
+          return v < 0 ? static_cast<Int>(-static_cast<uint64_t>(v)) : v;
+        });
       case UnaryOp::kSquare:
-        return map<Int>(loop, out, x, [](Int v) { return static_cast<Int>(static_cast<uint64_t>(v) * static_cast<uint64_t>(v)); });
+        return map<Int>(loop, out, x, [](Int v) {
+          return static_cast<Int>(static_cast<uint64_t>(v) * static_cast<uint64_t>(v));
+        });
       case UnaryOp::kLogicalNot:
         return map<Int>(loop, out, x, [](Int v) { return static_cast<Int>(v == 0); });
       case UnaryOp::kAffine: {
-        const auto scale = static_cast<uint64_t>(static_cast<Int>(a)), shift = static_cast<uint64_t>(static_cast<Int>(b));
-        return map<Int>(loop, out, x, [=](Int v) { return static_cast<Int>(static_cast<uint64_t>(v) * scale + shift); });
+        const auto scale = static_cast<uint64_t>(static_cast<Int>(a)),
+                   shift = static_cast<uint64_t>(static_cast<Int>(b));
+        return map<Int>(loop, out, x, [=](Int v) {
+          return static_cast<Int>(static_cast<uint64_t>(v) * scale + shift);
+        });
       }
       case UnaryOp::kClamp:
         return map<Int>(loop, out, x, [=](Int v) {
@@ -129,9 +141,13 @@ void unary(UnaryOp op, float a, float b, const Loop& loop, const Operand& out, c
     case UnaryOp::kReciprocal:
       return map<float>(loop, out, x, [](float v) { return 1.0f / v; });
     case UnaryOp::kSin:
-      return map_angles(loop, out, x, [](float v) { return sin_of(v); }, [](float v) { return __builtin_sinf(v); });
+      return map_angles(
+          loop, out, x, [](float v) { return sin_of(v); },
+          [](float v) { return __builtin_sinf(v); });
     case UnaryOp::kCos:
-      return map_angles(loop, out, x, [](float v) { return cos_of(v); }, [](float v) { return __builtin_cosf(v); });
+      return map_angles(
+          loop, out, x, [](float v) { return cos_of(v); },
+          [](float v) { return __builtin_cosf(v); });
     case UnaryOp::kSigmoid:
       return map<float>(loop, out, x, [](float v) { return sigmoid_of(v); });
     case UnaryOp::kTanh:
@@ -141,7 +157,8 @@ void unary(UnaryOp op, float a, float b, const Loop& loop, const Operand& out, c
     case UnaryOp::kRelu:
       return map<float>(loop, out, x, [](float v) { return v < 0.0f ? 0.0f : v; });
     case UnaryOp::kGelu:
-      return map<float>(loop, out, x, [](float v) { return 0.5f * v * (1.0f + erf_of(v * kSqrtHalf)); });
+      return map<float>(loop, out, x,
+                        [](float v) { return 0.5f * v * (1.0f + erf_of(v * kSqrtHalf)); });
     case UnaryOp::kGeluTanh:
       return map<float>(loop, out, x, [](float v) {
         return 0.5f * v * (1.0f + tanh_of(kGeluScale * (v + kGeluCubic * v * v * v)));
@@ -165,11 +182,17 @@ void binary(BinaryOp op, const Loop& loop, const Operand& out, const Operand& x,
     using Bits = uint64_t;  // wraps where int64 would be undefined
     switch (op) {
       case BinaryOp::kAdd:
-        return zip<Int>(loop, out, x, y, [](Int a, Int b) { return static_cast<Int>(static_cast<Bits>(a) + static_cast<Bits>(b)); });
+        return zip<Int>(loop, out, x, y, [](Int a, Int b) {
+          return static_cast<Int>(static_cast<Bits>(a) + static_cast<Bits>(b));
+        });
       case BinaryOp::kSubtract:
-        return zip<Int>(loop, out, x, y, [](Int a, Int b) { return static_cast<Int>(static_cast<Bits>(a) - static_cast<Bits>(b)); });
+        return zip<Int>(loop, out, x, y, [](Int a, Int b) {
+          return static_cast<Int>(static_cast<Bits>(a) - static_cast<Bits>(b));
+        });
       case BinaryOp::kMultiply:
-        return zip<Int>(loop, out, x, y, [](Int a, Int b) { return static_cast<Int>(static_cast<Bits>(a) * static_cast<Bits>(b)); });
+        return zip<Int>(loop, out, x, y, [](Int a, Int b) {
+          return static_cast<Int>(static_cast<Bits>(a) * static_cast<Bits>(b));
+        });
       case BinaryOp::kMaximum:
         return zip<Int>(loop, out, x, y, [](Int a, Int b) { return a > b ? a : b; });
       case BinaryOp::kMinimum:
@@ -204,9 +227,11 @@ void binary(BinaryOp op, const Loop& loop, const Operand& out, const Operand& x,
     case BinaryOp::kDivide:
       return zip<float>(loop, out, x, y, [](float a, float b) { return a / b; });
     case BinaryOp::kMaximum:  // NaN in either operand wins
-      return zip<float>(loop, out, x, y, [](float a, float b) { return a > b || !(a == a) ? a : b; });
+      return zip<float>(loop, out, x, y,
+                        [](float a, float b) { return a > b || !(a == a) ? a : b; });
     case BinaryOp::kMinimum:
-      return zip<float>(loop, out, x, y, [](float a, float b) { return a < b || !(a == a) ? a : b; });
+      return zip<float>(loop, out, x, y,
+                        [](float a, float b) { return a < b || !(a == a) ? a : b; });
     case BinaryOp::kEqual:
       return zip<float>(loop, out, x, y, [](float a, float b) { return a == b ? 1.0f : 0.0f; });
     case BinaryOp::kNotEqual:
@@ -220,9 +245,11 @@ void binary(BinaryOp op, const Loop& loop, const Operand& out, const Operand& x,
     case BinaryOp::kGreaterEqual:
       return zip<float>(loop, out, x, y, [](float a, float b) { return a >= b ? 1.0f : 0.0f; });
     case BinaryOp::kLogicalAnd:
-      return zip<float>(loop, out, x, y, [](float a, float b) { return a != 0.0f && b != 0.0f ? 1.0f : 0.0f; });
+      return zip<float>(loop, out, x, y,
+                        [](float a, float b) { return a != 0.0f && b != 0.0f ? 1.0f : 0.0f; });
     case BinaryOp::kLogicalOr:
-      return zip<float>(loop, out, x, y, [](float a, float b) { return a != 0.0f || b != 0.0f ? 1.0f : 0.0f; });
+      return zip<float>(loop, out, x, y,
+                        [](float a, float b) { return a != 0.0f || b != 0.0f ? 1.0f : 0.0f; });
     case BinaryOp::kSigmoidGradient:
       return zip<float>(loop, out, x, y, [](float s, float g) { return g * s * (1.0f - s); });
     case BinaryOp::kTanhGradient:
@@ -248,7 +275,8 @@ void binary(BinaryOp op, const Loop& loop, const Operand& out, const Operand& x,
   }
 }
 
-void where(const Loop& loop, const Operand& out, const Operand& condition, const Operand& x, const Operand& y) {
+void where(const Loop& loop, const Operand& out, const Operand& condition, const Operand& x,
+           const Operand& y) {
   const auto select = [&](auto zero) {
     using Compute = decltype(zero);
     for_each_run(loop.numel, [&](int64_t begin, int64_t end) {

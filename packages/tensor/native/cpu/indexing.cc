@@ -1,4 +1,5 @@
-// Reading and adding by index. Additions to one target happen in the order of the indices, whatever the number of threads.
+// Reading and adding by index. Additions to one target happen in the order of the indices, whatever
+// the number of threads.
 #include <algorithm>
 #include <vector>
 
@@ -12,7 +13,8 @@ namespace {
 constexpr int64_t kLines = 64;  // lines that one parallel item walks side by side
 
 // Offsets of a panel of lines in one operand.
-void line_offsets(const Loop& lines, const Operand& operand, int64_t begin, int64_t end, int64_t* offsets) {
+void line_offsets(const Loop& lines, const Operand& operand, int64_t begin, int64_t end,
+                  int64_t* offsets) {
   Position position(lines, begin);
   for (int64_t line = begin; line < end; ++line) {
     offsets[line - begin] = position.offset(lines, operand);
@@ -52,9 +54,11 @@ void scatter_lines(const IndexedLines& g) {
     line_offsets(g.lines, g.index_lines, begin, end, index_at);
     for (int64_t j = 0; j < g.length; ++j) {
       for (int64_t line = 0; line < end - begin; ++line) {
-        Stored& target = out[out_at[line] + g.index[index_at[line] + j * g.index_stride] * g.out.stride];
+        Stored& target =
+            out[out_at[line] + g.index[index_at[line] + j * g.index_stride] * g.out.stride];
         const Compute addend = Element::template load<Compute>(x[x_at[line] + j * g.x.stride]);
-        target = Element::store(Add<Compute, Compute>::join(Element::template load<Compute>(target), addend));
+        target = Element::store(
+            Add<Compute, Compute>::join(Element::template load<Compute>(target), addend));
       }
     }
   });
@@ -91,10 +95,13 @@ void index_select(const IndexedRows& s) {
   const int64_t rows_per_item = ceil_div(kItem, s.inner);
   const int64_t items = ceil_div(s.count, rows_per_item);
   parallel_for(s.outer * items, [&](int64_t item, int) {
-    const int64_t outer = item / items, begin = item % items * rows_per_item, end = min_of(s.count, begin + rows_per_item);
+    const int64_t outer = item / items, begin = item % items * rows_per_item,
+                  end = min_of(s.count, begin + rows_per_item);
     const char* source = static_cast<const char*>(s.source) + outer * s.source_rows * row_bytes;
     char* target = static_cast<char*>(s.target) + outer * s.target_rows * row_bytes;
-    for (int64_t j = begin; j < end; ++j) memcpy(target + j * row_bytes, source + s.index[j] * row_bytes, static_cast<size_t>(row_bytes));
+    for (int64_t j = begin; j < end; ++j)
+      memcpy(target + j * row_bytes, source + s.index[j] * row_bytes,
+             static_cast<size_t>(row_bytes));
   });
 }
 
@@ -102,7 +109,8 @@ namespace {
 
 template <class Compute, class Total>
 void add_rows(const IndexedRows& s) {
-  // Positions by target row, in order within each: a counting sort. `starts[r]` is where the positions of row r begin.
+  // Positions by target row, in order within each: a counting sort. `starts[r]` is where the
+  // positions of row r begin.
   std::vector<int64_t> starts(s.target_rows + 1), order(s.count);
   for (int64_t j = 0; j < s.count; ++j) {
     if (s.index[j] >= 0) ++starts[s.index[j] + 1];
@@ -125,7 +133,10 @@ void add_rows(const IndexedRows& s) {
     Loop loop;
     loop.ndim = 1;
     loop.shape[0] = loop.numel = width;
-    Operand target{static_cast<char*>(s.target) + ((outer * s.target_rows + row) * s.inner + panel) * item_bytes, s.dtype, {1}};
+    Operand target{static_cast<char*>(s.target) +
+                       ((outer * s.target_rows + row) * s.inner + panel) * item_bytes,
+                   s.dtype,
+                   {1}};
     alignas(64) Compute buffer[kRun], result[kRun];
     alignas(64) Total totals[kRun];
     const Compute* present = load_run<Compute>(loop, target, 0, width, buffer);
@@ -136,7 +147,8 @@ void add_rows(const IndexedRows& s) {
                            s.dtype,
                            {1}};
       const Compute* values = load_run<Compute>(loop, source, 0, width, buffer);
-      for (int64_t i = 0; i < width; ++i) totals[i] = Add<Compute, Total>::join(totals[i], static_cast<Total>(values[i]));
+      for (int64_t i = 0; i < width; ++i)
+        totals[i] = Add<Compute, Total>::join(totals[i], static_cast<Total>(values[i]));
     }
     for (int64_t i = 0; i < width; ++i) result[i] = static_cast<Compute>(totals[i]);
     store_run<Compute>(loop, target, 0, width, result);
@@ -155,7 +167,8 @@ void index_add(const IndexedRows& s) {
 
 namespace {
 
-// Whether a comes before b: by value (NaN above everything), then by position, so that the order is total.
+// Whether a comes before b: by value (NaN above everything), then by position, so that the order is
+// total.
 template <class Compute>
 struct Before {
   const Compute* values;
@@ -174,13 +187,15 @@ void order_rows(const Reduction& r, int64_t count, bool descending, int64_t out_
   parallel_for(r.kept.numel, [&](int64_t k, int) {
     std::vector<Compute> values(length);
     std::vector<int64_t> order(length);
-    Operand row{static_cast<char*>(r.x.data) + Position(r.kept, k).offset(r.kept, r.x) * static_cast<int64_t>(item_size(r.x.dtype)),
+    Operand row{static_cast<char*>(r.x.data) + Position(r.kept, k).offset(r.kept, r.x) *
+                                                   static_cast<int64_t>(item_size(r.x.dtype)),
                 r.x.dtype,
                 {r.reduced_strides[0]}};
     for (int64_t at = 0; at < length; at += kRun) {
       const int64_t end = min_of(at + kRun, length);
       const Compute* loaded = load_run<Compute>(r.reduced, row, at, end, &values[at]);
-      if (loaded != &values[at]) memcpy(&values[at], loaded, static_cast<size_t>(end - at) * sizeof(Compute));
+      if (loaded != &values[at])
+        memcpy(&values[at], loaded, static_cast<size_t>(end - at) * sizeof(Compute));
     }
     for (int64_t i = 0; i < length; ++i) order[i] = i;
     const Before<Compute> before{values.data(), descending};

@@ -1,4 +1,5 @@
-// What the kernel sources of one instruction set define; cpu/table.cc gathers it into a Kernels table.
+// What the kernel sources of one instruction set define; cpu/table.cc gathers it into a Kernels
+// table.
 #pragma once
 #include "cpu/kernels.h"
 
@@ -14,16 +15,19 @@ void attention_backward(const AttentionArguments&);
 // elementwise.cc
 void unary(UnaryOp op, float a, float b, const Loop&, const Operand& out, const Operand& x);
 void binary(BinaryOp op, const Loop&, const Operand& out, const Operand& x, const Operand& y);
-void where(const Loop&, const Operand& out, const Operand& condition, const Operand& x, const Operand& y);
+void where(const Loop&, const Operand& out, const Operand& condition, const Operand& x,
+           const Operand& y);
 
 // softmax.cc
-void softmax(bool logarithm, const Loop& kept, int64_t length, const RowOperand& out, const RowOperand& x);
-void softmax_gradient(bool logarithm, const Loop& kept, int64_t length, const RowOperand& out, const RowOperand& y,
-                      const RowOperand& gradient);
+void softmax(bool logarithm, const Loop& kept, int64_t length, const RowOperand& out,
+             const RowOperand& x);
+void softmax_gradient(bool logarithm, const Loop& kept, int64_t length, const RowOperand& out,
+                      const RowOperand& y, const RowOperand& gradient);
 
 // cross_entropy.cc
 void cross_entropy(const CrossEntropy&);
-void cross_entropy_gradient(const CrossEntropy&, void* out, const float* scales, int64_t scale_stride);
+void cross_entropy_gradient(const CrossEntropy&, void* out, const float* scales,
+                            int64_t scale_stride);
 
 // indexing.cc
 void gather(const IndexedLines&);
@@ -35,7 +39,8 @@ void order(const Reduction&, int64_t count, bool descending, int64_t out_stride)
 // random.cc
 void uniform(const Loop&, const Operand& out, float low, float high, Randomness random);
 void normal(const Loop&, const Operand& out, float mean, float deviation, Randomness random);
-void dropout(const Loop&, const Operand& out, const Operand& x, uint32_t threshold, float scale, Randomness random);
+void dropout(const Loop&, const Operand& out, const Operand& x, uint32_t threshold, float scale,
+             Randomness random);
 
 // optimizer.cc
 double sum_of_squares(const FlatTensor* tensors, int64_t count);

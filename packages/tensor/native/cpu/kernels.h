@@ -1,8 +1,10 @@
-// The table of kernels of one backend. Launchers (native/ops) check shapes, dtypes and devices and then call through this
-// table; kernels know raw pointers, strides in elements and nothing of tensors. The CPU has one table for each instruction set
-// (cpu/isa.h); another device brings a table of its own.
+// The table of kernels of one backend. Launchers (native/ops) check shapes, dtypes and devices and
+// then call through this table; kernels know raw pointers, strides in elements and nothing of
+// tensors. The CPU has one table for each instruction set (cpu/isa.h); another device brings a
+// table of its own.
 //
-// Every kernel parallelises itself over items whose bounds depend on shapes only, so results do not depend on the number of threads.
+// Every kernel parallelises itself over items whose bounds depend on shapes only, so results do not
+// depend on the number of threads.
 #pragma once
 #include <cstdint>
 
@@ -15,7 +17,8 @@ struct AttentionArguments;  // cpu/attention.h
 
 constexpr int kMaxLoopDims = 8;
 
-// An n-dimensional iteration, outermost dimension first. Launchers merge dimensions, so `ndim` is as small as strides allow.
+// An n-dimensional iteration, outermost dimension first. Launchers merge dimensions, so `ndim` is
+// as small as strides allow.
 struct Loop {
   int ndim = 0;
   int64_t shape[kMaxLoopDims] = {};
@@ -50,9 +53,9 @@ enum class UnaryOp : int32_t {
   kGeluTanh,
   kErf,
   kLogicalNot,
-  kAffine,   // a * x + b
-  kPower,    // x ^ a
-  kClamp,    // min(max(x, a), b)
+  kAffine,  // a * x + b
+  kPower,   // x ^ a
+  kClamp,   // min(max(x, a), b)
 };
 
 enum class BinaryOp : int32_t {
@@ -70,7 +73,8 @@ enum class BinaryOp : int32_t {
   kGreaterEqual,
   kLogicalAnd,
   kLogicalOr,
-  // Gradients whose value needs two operands (x or y, and the incoming gradient g): one pass in place of several.
+  // Gradients whose value needs two operands (x or y, and the incoming gradient g): one pass in
+  // place of several.
   kSigmoidGradient,   // y, g: g * y * (1 - y)
   kTanhGradient,      // y, g: g * (1 - y * y)
   kSiluGradient,      // x, g
@@ -79,14 +83,16 @@ enum class BinaryOp : int32_t {
   kGeluTanhGradient,  // x, g
 };
 
-// x seen as kept positions times reduced ones (at least one of each). `x` and `out` have strides over `kept`.
+// x seen as kept positions times reduced ones (at least one of each). `x` and `out` have strides
+// over `kept`.
 struct Reduction {
   Loop kept, reduced;
   Operand x, out;
   int64_t reduced_strides[kMaxLoopDims] = {};  // of x
 };
 
-// One operand of a computation along rows: strides over the kept positions, and the stride along a row.
+// One operand of a computation along rows: strides over the kept positions, and the stride along a
+// row.
 struct RowOperand {
   Operand kept;
   int64_t stride = 1;
@@ -103,7 +109,8 @@ struct CrossEntropy {
   float* logsumexp = nullptr;       // [rows]; written by forward, read by the gradient
 };
 
-// Lines along one dimension: for each line, `length` indices (of valid range) that point into out or x.
+// Lines along one dimension: for each line, `length` indices (of valid range) that point into out
+// or x.
 struct IndexedLines {
   Loop lines;
   int64_t length = 0;
@@ -113,8 +120,8 @@ struct IndexedLines {
   int64_t index_stride = 1;
 };
 
-// Contiguous source [outer, source_rows, inner] and target [outer, target_rows, inner], and one index for each of `count` rows; a
-// negative one is skipped where rows are added.
+// Contiguous source [outer, source_rows, inner] and target [outer, target_rows, inner], and one
+// index for each of `count` rows; a negative one is skipped where rows are added.
 struct IndexedRows {
   const void* source = nullptr;
   void* target = nullptr;
@@ -152,10 +159,12 @@ struct Kernels {
   const GemmKernels* gemm;
   void (*attention_forward)(const AttentionArguments&);
   void (*attention_backward)(const AttentionArguments&);
-  // out = op(x). Floating operands are computed in float32, integers in int64; the result is converted to out's dtype.
+  // out = op(x). Floating operands are computed in float32, integers in int64; the result is
+  // converted to out's dtype.
   void (*unary)(UnaryOp op, float a, float b, const Loop&, const Operand& out, const Operand& x);
   void (*binary)(BinaryOp op, const Loop&, const Operand& out, const Operand& x, const Operand& y);
-  void (*where)(const Loop&, const Operand& out, const Operand& condition, const Operand& x, const Operand& y);
+  void (*where)(const Loop&, const Operand& out, const Operand& condition, const Operand& x,
+                const Operand& y);
   // out = the reduction of x; sums of integers in int64.
   void (*reduce)(ReduceOp op, const Reduction&);
   // out (int64) = index of the first largest element, in the order of `reduced`.
@@ -164,28 +173,33 @@ struct Kernels {
   // Running sums along the one reduced dimension, whose stride in out is `out_stride`.
   void (*cumsum)(const Reduction&, int64_t out_stride, bool reverse);
   // out = softmax of x along rows of `length` >= 1, or its logarithm.
-  void (*softmax)(bool logarithm, const Loop& kept, int64_t length, const RowOperand& out, const RowOperand& x);
+  void (*softmax)(bool logarithm, const Loop& kept, int64_t length, const RowOperand& out,
+                  const RowOperand& x);
   // out = the gradient of x, from the result y and its gradient.
-  void (*softmax_gradient)(bool logarithm, const Loop& kept, int64_t length, const RowOperand& out, const RowOperand& y,
-                           const RowOperand& gradient);
-  void (*gather)(const IndexedLines&);        // out[line][j] = x[line][index[line][j]]
-  void (*scatter_add)(const IndexedLines&);   // out[line][index[line][j]] += x[line][j], j ascending
-  void (*index_select)(const IndexedRows&);   // target row j = source row index[j]
-  void (*index_add)(const IndexedRows&);      // target row index[j] += source row j, j ascending, rounded once
-  // out (int64, stride `out_stride` along the reduced dimension) = positions of the first `count` elements in order.
+  void (*softmax_gradient)(bool logarithm, const Loop& kept, int64_t length, const RowOperand& out,
+                           const RowOperand& y, const RowOperand& gradient);
+  void (*gather)(const IndexedLines&);       // out[line][j] = x[line][index[line][j]]
+  void (*scatter_add)(const IndexedLines&);  // out[line][index[line][j]] += x[line][j], j ascending
+  void (*index_select)(const IndexedRows&);  // target row j = source row index[j]
+  void (*index_add)(
+      const IndexedRows&);  // target row index[j] += source row j, j ascending, rounded once
+  // out (int64, stride `out_stride` along the reduced dimension) = positions of the first `count`
+  // elements in order.
   void (*order)(const Reduction&, int64_t count, bool descending, int64_t out_stride);
   // Element i of the loop depends on (random, i) only.
   void (*uniform)(const Loop&, const Operand& out, float low, float high, Randomness random);
   void (*normal)(const Loop&, const Operand& out, float mean, float deviation, Randomness random);
   // out = x * scale where the random word is at least `threshold`, else 0.
-  void (*dropout)(const Loop&, const Operand& out, const Operand& x, uint32_t threshold, float scale, Randomness random);
+  void (*dropout)(const Loop&, const Operand& out, const Operand& x, uint32_t threshold,
+                  float scale, Randomness random);
   double (*sum_of_squares)(const FlatTensor* tensors, int64_t count);
   // Every element times `factor`, in place; whether all were finite before.
   bool (*scale)(const FlatTensor* tensors, int64_t count, float factor);
   void (*adamw)(const AdamWTensor* tensors, int64_t count, double beta1, double beta2, float eps);
   void (*cross_entropy)(const CrossEntropy&);
   // out [rows, classes] in the logits' dtype = (softmax - one hot) * scales[row * scale_stride].
-  void (*cross_entropy_gradient)(const CrossEntropy&, void* out, const float* scales, int64_t scale_stride);
+  void (*cross_entropy_gradient)(const CrossEntropy&, void* out, const float* scales,
+                                 int64_t scale_stride);
 };
 
 }  // namespace fms_accel

@@ -14,7 +14,8 @@ namespace {
 template <class NumelOf, class Body>
 void for_each_piece_of_list(int64_t count, const NumelOf& numel_of, const Body& body) {
   std::vector<int64_t> first_items(count + 1);
-  for (int64_t t = 0; t < count; ++t) first_items[t + 1] = first_items[t] + ceil_div(numel_of(t), kItem);
+  for (int64_t t = 0; t < count; ++t)
+    first_items[t + 1] = first_items[t] + ceil_div(numel_of(t), kItem);
   parallel_for(first_items[count], [&](int64_t item, int) {
     const auto after = std::upper_bound(first_items.begin(), first_items.end(), item);
     const int64_t tensor = after - first_items.begin() - 1;
@@ -49,9 +50,11 @@ double sum_of_squares(const FlatTensor* tensors, int64_t count) {
     double total = 0;
     for (int64_t at = begin; at < end; at += kRun) {
       const int64_t size = min_of(kRun, end - at);
-      const float* values = load_run<float>(flat_loop(tensors[t].numel), flat_operand(tensors[t]), at, at + size, buffer);
+      const float* values = load_run<float>(flat_loop(tensors[t].numel), flat_operand(tensors[t]),
+                                            at, at + size, buffer);
       // In float64 the square of any float32 neither overflows nor vanishes.
-      for (int64_t i = 0; i < size; ++i) squares[i] = static_cast<double>(values[i]) * static_cast<double>(values[i]);
+      for (int64_t i = 0; i < size; ++i)
+        squares[i] = static_cast<double>(values[i]) * static_cast<double>(values[i]);
       total += join_run<Add<double, double>>(squares, size);
     }
     partial[item] = total;
@@ -83,7 +86,8 @@ bool scale(const FlatTensor* tensors, int64_t count, float factor) {
 }
 
 void adamw(const AdamWTensor* tensors, int64_t count, double beta1, double beta2, float eps) {
-  const auto weight1 = static_cast<float>(1 - beta1), weight2 = static_cast<float>(1 - beta2), keep2 = static_cast<float>(beta2);
+  const auto weight1 = static_cast<float>(1 - beta1), weight2 = static_cast<float>(1 - beta2),
+             keep2 = static_cast<float>(beta2);
   const auto numel_of = [&](int64_t t) { return tensors[t].parameter.numel; };
   for_each_piece_of_list(count, numel_of, [&](int64_t, int64_t t, int64_t begin, int64_t end) {
     alignas(64) float buffer_p[kRun], buffer_g[kRun], result[kRun];
@@ -92,8 +96,10 @@ void adamw(const AdamWTensor* tensors, int64_t count, double beta1, double beta2
     const float decay = tensor.decay, step_size = tensor.step_size, correction = tensor.correction;
     for (int64_t at = begin; at < end; at += kRun) {
       const int64_t size = min_of(kRun, end - at);
-      const float* p = load_run<float>(loop, flat_operand(tensor.parameter), at, at + size, buffer_p);
-      const float* g = load_run<float>(loop, flat_operand(tensor.gradient), at, at + size, buffer_g);
+      const float* p =
+          load_run<float>(loop, flat_operand(tensor.parameter), at, at + size, buffer_p);
+      const float* g =
+          load_run<float>(loop, flat_operand(tensor.gradient), at, at + size, buffer_g);
       float* m = tensor.exp_avg + at;
       float* v = tensor.exp_avg_sq + at;
       // In torch's order of operations.

@@ -1,4 +1,5 @@
-// Random numbers and dropout. Element i of a draw comes from word i % 4 of block offset + i / 4 and of nothing else.
+// Random numbers and dropout. Element i of a draw comes from word i % 4 of block offset + i / 4 and
+// of nothing else.
 #include "cpu/kernel_sources.h"
 #include "cpu/philox.h"
 #include "cpu/runs.h"
@@ -11,7 +12,8 @@ template <class Body>
 void for_each_run(int64_t numel, const Body& body) {
   parallel_for(ceil_div(numel, kItem), [&](int64_t item, int) {
     const int64_t item_end = min_of(numel, (item + 1) * kItem);
-    for (int64_t begin = item * kItem; begin < item_end; begin += kRun) body(begin, min_of(item_end, begin + kRun));
+    for (int64_t begin = item * kItem; begin < item_end; begin += kRun)
+      body(begin, min_of(item_end, begin + kRun));
   });
 }
 
@@ -26,13 +28,15 @@ void uniform(const Loop& loop, const Operand& out, float low, float high, Random
     alignas(64) float result[kRun];
     philox_words(random.seed, random.offset, begin, end - begin, words);
     for (int64_t i = 0; i < end - begin; ++i) {
-      result[i] = static_cast<float>(static_cast<int32_t>(words[i] >> (32 - bits))) * step * range + low;
+      result[i] =
+          static_cast<float>(static_cast<int32_t>(words[i] >> (32 - bits))) * step * range + low;
     }
     store_run<float>(loop, out, begin, end, result);
   });
 }
 
-// Box and Muller (1958): words 2 j and 2 j + 1 give the radius and the angle of two independent normal numbers.
+// Box and Muller (1958): words 2 j and 2 j + 1 give the radius and the angle of two independent
+// normal numbers.
 void normal(const Loop& loop, const Operand& out, float mean, float deviation, Randomness random) {
   for_each_run(loop.numel, [&](int64_t begin, int64_t end) {
     alignas(64) uint32_t words[kRun];
@@ -41,9 +45,11 @@ void normal(const Loop& loop, const Operand& out, float mean, float deviation, R
     philox_words(random.seed, random.offset, begin, 2 * pairs, words);
     for (int64_t j = 0; j < pairs; ++j) {
       // In (0, 1]: 31 bits, so that the tail reaches 6.6 standard deviations.
-      const float u = (static_cast<float>(static_cast<int32_t>(words[2 * j] >> 1)) + 1.0f) * 0x1p-31f;
+      const float u =
+          (static_cast<float>(static_cast<int32_t>(words[2 * j] >> 1)) + 1.0f) * 0x1p-31f;
       radius[j] = deviation * __builtin_sqrtf(-2.0f * log_of(u));
-      angle[j] = static_cast<float>(static_cast<int32_t>(words[2 * j + 1] >> 8)) * (6.28318531f * 0x1p-24f);
+      angle[j] = static_cast<float>(static_cast<int32_t>(words[2 * j + 1] >> 8)) *
+                 (6.28318531f * 0x1p-24f);
     }
     for (int64_t j = 0; j < pairs; ++j) result[2 * j] = radius[j] * cos_of(angle[j]) + mean;
     for (int64_t j = 0; j < pairs; ++j) result[2 * j + 1] = radius[j] * sin_of(angle[j]) + mean;
@@ -51,7 +57,8 @@ void normal(const Loop& loop, const Operand& out, float mean, float deviation, R
   });
 }
 
-void dropout(const Loop& loop, const Operand& out, const Operand& x, uint32_t threshold, float scale, Randomness random) {
+void dropout(const Loop& loop, const Operand& out, const Operand& x, uint32_t threshold,
+             float scale, Randomness random) {
   for_each_run(loop.numel, [&](int64_t begin, int64_t end) {
     alignas(64) uint32_t words[kRun];
     alignas(64) float buffer[kRun], result[kRun];

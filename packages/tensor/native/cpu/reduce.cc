@@ -1,5 +1,5 @@
-// Reductions. Floats are added in float64, so a sum of any length is rounded once; integers are added in int64. Blocks are cut by
-// shape alone, and their results are combined in order.
+// Reductions. Floats are added in float64, so a sum of any length is rounded once; integers are
+// added in int64. Blocks are cut by shape alone, and their results are combined in order.
 #include <vector>
 
 #include "cpu/kernel_sources.h"
@@ -9,11 +9,11 @@
 namespace fms_accel::FMS_ACCEL_ISA {
 namespace {
 
-constexpr int64_t kBlock = 64 * kRun;   // a longer row is split into several items
-constexpr int64_t kPanel = 512;         // columns that are reduced side by side
-constexpr int64_t kPanelRows = 256;     // rows of one item, where there are few columns
+constexpr int64_t kBlock = 64 * kRun;  // a longer row is split into several items
+constexpr int64_t kPanel = 512;        // columns that are reduced side by side
+constexpr int64_t kPanelRows = 256;    // rows of one item, where there are few columns
 constexpr int64_t kFewPanels = 32;
-constexpr int64_t kShortRow = 32;       // shorter rows are reduced side by side, as columns
+constexpr int64_t kShortRow = 32;  // shorter rows are reduced side by side, as columns
 
 // The reduced elements of kept position `k` as an operand of the loop `reduced`.
 Operand row_of(const Reduction& r, int64_t k) {
@@ -33,14 +33,16 @@ typename Op::Total join_row(const Reduction& r, const Operand& row, int64_t begi
   Total total = Op::template neutral<Total>();
   for (int64_t at = begin; at < end; at += kRun) {
     const int64_t run_end = min_of(at + kRun, end);
-    total = Op::join(total, join_run<Op>(load_run<Compute>(r.reduced, row, at, run_end, buffer), run_end - at));
+    total = Op::join(
+        total, join_run<Op>(load_run<Compute>(r.reduced, row, at, run_end, buffer), run_end - at));
   }
   return total;
 }
 
 // Stores results of kept positions [begin, begin + count), count <= kRun.
 template <class Op, class Finish>
-void store_totals(const Reduction& r, int64_t begin, int64_t count, const typename Op::Total* totals, const Finish& finish) {
+void store_totals(const Reduction& r, int64_t begin, int64_t count,
+                  const typename Op::Total* totals, const Finish& finish) {
   using Compute = typename Op::Compute;
   alignas(64) Compute results[kRun];
   for (int64_t i = 0; i < count; ++i) results[i] = static_cast<Compute>(finish(totals[i]));
@@ -57,7 +59,8 @@ void reduce_rows(const Reduction& r, const Finish& finish) {
     parallel_for(ceil_div(rows, rows_per_item), [&](int64_t item, int) {
       Total totals[kRun];
       const int64_t begin = item * rows_per_item, end = min_of(rows, begin + rows_per_item);
-      for (int64_t k = begin; k < end; ++k) totals[k - begin] = join_row<Op>(r, row_of(r, k), 0, length);
+      for (int64_t k = begin; k < end; ++k)
+        totals[k - begin] = join_row<Op>(r, row_of(r, k), 0, length);
       store_totals<Op>(r, begin, end - begin, totals, finish);
     });
     return;
@@ -66,7 +69,8 @@ void reduce_rows(const Reduction& r, const Finish& finish) {
   std::vector<Total> partial(rows * blocks);
   parallel_for(rows * blocks, [&](int64_t item, int) {
     const int64_t begin = item % blocks * kBlock;
-    partial[item] = join_row<Op>(r, row_of(r, item / blocks), begin, min_of(length, begin + kBlock));
+    partial[item] =
+        join_row<Op>(r, row_of(r, item / blocks), begin, min_of(length, begin + kBlock));
   });
   for (int64_t k = 0; k < rows; ++k) {
     Total total = partial[k * blocks];
@@ -87,17 +91,20 @@ void reduce_columns(const Reduction& r, const Finish& finish) {
   Operand along_reduced;
   for (int d = 0; d < r.reduced.ndim; ++d) along_reduced.strides[d] = r.reduced_strides[d];
 
-  const auto reduce_block = [&](int64_t begin, int64_t end, int64_t row_begin, int64_t row_end, Total* totals) {
+  const auto reduce_block = [&](int64_t begin, int64_t end, int64_t row_begin, int64_t row_end,
+                                Total* totals) {
     alignas(64) Compute buffer[kPanel];
     const int64_t count = end - begin;
     for (int64_t i = 0; i < count; ++i) totals[i] = Op::template neutral<Total>();
     Position position(r.reduced, row_begin);
     Operand columns_of_row = r.x;
     for (int64_t row = row_begin; row < row_end; ++row) {
-      columns_of_row.data = static_cast<char*>(r.x.data) +
-                            position.offset(r.reduced, along_reduced) * static_cast<int64_t>(item_size(r.x.dtype));
+      columns_of_row.data =
+          static_cast<char*>(r.x.data) +
+          position.offset(r.reduced, along_reduced) * static_cast<int64_t>(item_size(r.x.dtype));
       const Compute* values = load_run<Compute>(r.kept, columns_of_row, begin, end, buffer);
-      for (int64_t i = 0; i < count; ++i) totals[i] = Op::join(totals[i], static_cast<Total>(values[i]));
+      for (int64_t i = 0; i < count; ++i)
+        totals[i] = Op::join(totals[i], static_cast<Total>(values[i]));
       position.advance(r.reduced, 1);
     }
   };
@@ -114,8 +121,8 @@ void reduce_columns(const Reduction& r, const Finish& finish) {
   std::vector<Total> partial(blocks * columns);
   parallel_for(panels * blocks, [&](int64_t item, int) {
     const int64_t block = item / panels, begin = item % panels * kPanel;
-    reduce_block(begin, min_of(columns, begin + kPanel), block * block_rows, min_of(rows, (block + 1) * block_rows),
-                 &partial[block * columns + begin]);
+    reduce_block(begin, min_of(columns, begin + kPanel), block * block_rows,
+                 min_of(rows, (block + 1) * block_rows), &partial[block * columns + begin]);
   });
   parallel_for(panels, [&](int64_t panel, int) {
     const int64_t begin = panel * kPanel, end = min_of(columns, begin + kPanel);
@@ -130,7 +137,8 @@ void reduce_columns(const Reduction& r, const Finish& finish) {
 
 template <class Op, class Finish>
 void reduce_by(const Reduction& r, const Finish& finish) {
-  const bool columns_lie_together = r.x.strides[r.kept.ndim - 1] == 1 && r.kept.shape[r.kept.ndim - 1] >= 8 &&
+  const bool columns_lie_together = r.x.strides[r.kept.ndim - 1] == 1 &&
+                                    r.kept.shape[r.kept.ndim - 1] >= 8 &&
                                     r.reduced_strides[r.reduced.ndim - 1] != 1;
   if (columns_lie_together || (r.reduced.numel <= kShortRow && r.kept.numel > 1)) {
     reduce_columns<Op>(r, finish);
@@ -150,15 +158,18 @@ void reduce(ReduceOp op, const Reduction& r) {
   const bool floating = is_floating(r.x.dtype);
   switch (op) {
     case ReduceOp::kSum:
-      return floating ? reduce_by<Add<float, double>>(r, Same<double>()) : reduce_by<Add<int64_t, int64_t>>(r, Same<int64_t>());
+      return floating ? reduce_by<Add<float, double>>(r, Same<double>())
+                      : reduce_by<Add<int64_t, int64_t>>(r, Same<int64_t>());
     case ReduceOp::kMean: {
       const auto count = static_cast<double>(r.reduced.numel);
       return reduce_by<Add<float, double>>(r, [=](double total) { return total / count; });
     }
     case ReduceOp::kMaximum:
-      return floating ? reduce_by<Largest<float>>(r, Same<float>()) : reduce_by<Largest<int64_t>>(r, Same<int64_t>());
+      return floating ? reduce_by<Largest<float>>(r, Same<float>())
+                      : reduce_by<Largest<int64_t>>(r, Same<int64_t>());
     case ReduceOp::kMinimum:
-      return floating ? reduce_by<Smallest<float>>(r, Same<float>()) : reduce_by<Smallest<int64_t>>(r, Same<int64_t>());
+      return floating ? reduce_by<Smallest<float>>(r, Same<float>())
+                      : reduce_by<Smallest<int64_t>>(r, Same<int64_t>());
   }
 }
 
@@ -192,7 +203,8 @@ void argmax(const Reduction& r) {
     int64_t results[kRun];
     const int64_t begin = item * rows_per_item, end = min_of(r.kept.numel, begin + rows_per_item);
     for (int64_t k = begin; k < end; ++k) {
-      results[k - begin] = is_floating(r.x.dtype) ? largest_of_row<float>(r, row_of(r, k)) : largest_of_row<int64_t>(r, row_of(r, k));
+      results[k - begin] = is_floating(r.x.dtype) ? largest_of_row<float>(r, row_of(r, k))
+                                                  : largest_of_row<int64_t>(r, row_of(r, k));
     }
     store_run<int64_t>(r.kept, r.out, begin, end, results);
   });
@@ -203,7 +215,8 @@ void logsumexp(const Reduction& r) {
   parallel_for(ceil_div(r.kept.numel, rows_per_item), [&](int64_t item, int) {
     float results[kRun];
     const int64_t begin = item * rows_per_item, end = min_of(r.kept.numel, begin + rows_per_item);
-    for (int64_t k = begin; k < end; ++k) results[k - begin] = static_cast<float>(sum_exponentials(r.reduced, row_of(r, k)).log());
+    for (int64_t k = begin; k < end; ++k)
+      results[k - begin] = static_cast<float>(sum_exponentials(r.reduced, row_of(r, k)).log());
     store_run<float>(r.kept, r.out, begin, end, results);
   });
 }
@@ -213,7 +226,8 @@ namespace {
 template <class Compute, class Total>
 void accumulate_along(const Reduction& r, int64_t out_stride, bool reverse) {
   const int64_t length = r.reduced.numel, stride = r.reduced_strides[0];
-  const int64_t x_item = static_cast<int64_t>(item_size(r.x.dtype)), out_item = static_cast<int64_t>(item_size(r.out.dtype));
+  const int64_t x_item = static_cast<int64_t>(item_size(r.x.dtype)),
+                out_item = static_cast<int64_t>(item_size(r.out.dtype));
   parallel_for(ceil_div(r.kept.numel, kPanel), [&](int64_t panel, int) {
     alignas(64) Compute buffer[kPanel], results[kPanel];
     alignas(64) Total totals[kPanel] = {};

@@ -7,13 +7,14 @@
 
 namespace fms_accel::FMS_ACCEL_ISA {
 
-constexpr int64_t kItem = 16 * kRun;  // elements that one parallel item reads at least, where there are as many
+constexpr int64_t kItem =
+    16 * kRun;  // elements that one parallel item reads at least, where there are as many
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// A reduction has: Compute, what elements are loaded as; Total, what runs are combined in; the neutral element; join, the
-// operation itself on both types.
+// A reduction has: Compute, what elements are loaded as; Total, what runs are combined in; the
+// neutral element; join, the operation itself on both types.
 template <class ComputeType, class TotalType>
 struct Add {
   using Compute = ComputeType;
@@ -24,7 +25,9 @@ struct Add {
   }
   static float join(float a, float b) { return a + b; }
   static double join(double a, double b) { return a + b; }
-  static int64_t join(int64_t a, int64_t b) { return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b)); }
+  static int64_t join(int64_t a, int64_t b) {
+    return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b));
+  }
 };
 // NaN wins over everything.
 template <class Type>
@@ -59,9 +62,11 @@ inline typename Op::Total join_run(const typename Op::Compute* values, int64_t c
   for (int64_t j = 0; j < kLanes; ++j) lanes[j] = Op::template neutral<Total>();
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) {
-    for (int64_t j = 0; j < kLanes; ++j) lanes[j] = Op::join(lanes[j], static_cast<Total>(values[i + j]));
+    for (int64_t j = 0; j < kLanes; ++j)
+      lanes[j] = Op::join(lanes[j], static_cast<Total>(values[i + j]));
   }
-  for (int64_t j = 0; i + j < count; ++j) lanes[j] = Op::join(lanes[j], static_cast<Total>(values[i + j]));
+  for (int64_t j = 0; i + j < count; ++j)
+    lanes[j] = Op::join(lanes[j], static_cast<Total>(values[i + j]));
   for (int64_t width = kLanes / 2; width > 0; width /= 2) {
     for (int64_t j = 0; j < width; ++j) lanes[j] = Op::join(lanes[j], lanes[j + width]);
   }
@@ -82,7 +87,8 @@ struct ExponentialSum {
     const float before = shift();
     largest = Largest<float>::join(largest, join_run<Largest<float>>(values, count));
     const float now = shift();
-    if (now != before && total != 0) total *= std::exp(static_cast<double>(before) - static_cast<double>(now));
+    if (now != before && total != 0)
+      total *= std::exp(static_cast<double>(before) - static_cast<double>(now));
     for (int64_t i = 0; i < count; ++i) exponentials[i] = exp_of(values[i] - now);
     total += join_run<Add<float, double>>(exponentials, count);
   }

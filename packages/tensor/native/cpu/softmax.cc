@@ -1,4 +1,5 @@
-// Softmax and its logarithm along rows, and their gradients. A row is read once from memory and kept as float32 in a workspace.
+// Softmax and its logarithm along rows, and their gradients. A row is read once from memory and
+// kept as float32 in a workspace.
 #include "cpu/kernel_sources.h"
 #include "cpu/runs.h"
 #include "engine/thread_pool.h"
@@ -18,7 +19,8 @@ Loop row_loop(int64_t length) {
 Operand row_of(const Loop& kept, const RowOperand& x, int64_t k) {
   Operand row;
   row.dtype = x.kept.dtype;
-  row.data = static_cast<char*>(x.kept.data) + Position(kept, k).offset(kept, x.kept) * static_cast<int64_t>(item_size(row.dtype));
+  row.data = static_cast<char*>(x.kept.data) +
+             Position(kept, k).offset(kept, x.kept) * static_cast<int64_t>(item_size(row.dtype));
   row.strides[0] = x.stride;
   return row;
 }
@@ -34,16 +36,19 @@ void for_each_row(const Loop& kept, int64_t length, const Body& body) {
 
 }  // namespace
 
-void softmax(bool logarithm, const Loop& kept, int64_t length, const RowOperand& out, const RowOperand& x) {
+void softmax(bool logarithm, const Loop& kept, int64_t length, const RowOperand& out,
+             const RowOperand& x) {
   const Loop loop = row_loop(length);
   for_each_row(kept, length, [&](int64_t k, int thread) {
-    float* values = static_cast<float*>(workspace(thread, kRowWorkspace, static_cast<size_t>(length) * sizeof(float)));
+    float* values = static_cast<float*>(
+        workspace(thread, kRowWorkspace, static_cast<size_t>(length) * sizeof(float)));
     const Operand from = row_of(kept, x, k), to = row_of(kept, out, k);
     float largest = -__builtin_inff();
     for (int64_t at = 0; at < length; at += kRun) {
       const int64_t count = min_of(kRun, length - at);
       const float* loaded = load_run<float>(loop, from, at, at + count, values + at);
-      if (loaded != values + at) memcpy(values + at, loaded, static_cast<size_t>(count) * sizeof(float));
+      if (loaded != values + at)
+        memcpy(values + at, loaded, static_cast<size_t>(count) * sizeof(float));
       largest = Largest<float>::join(largest, join_run<Largest<float>>(values + at, count));
     }
     double total = 0;
@@ -56,7 +61,8 @@ void softmax(bool logarithm, const Loop& kept, int64_t length, const RowOperand&
       total += join_run<Add<float, double>>(exponentials, count);
       if (!logarithm) memcpy(run, exponentials, static_cast<size_t>(count) * sizeof(float));
     }
-    const auto divisor = static_cast<float>(total), subtrahend = static_cast<float>(std::log(total));
+    const auto divisor = static_cast<float>(total),
+               subtrahend = static_cast<float>(std::log(total));
     for (int64_t at = 0; at < length; at += kRun) {
       const int64_t count = min_of(kRun, length - at);
       float* run = values + at;
@@ -70,12 +76,13 @@ void softmax(bool logarithm, const Loop& kept, int64_t length, const RowOperand&
   });
 }
 
-void softmax_gradient(bool logarithm, const Loop& kept, int64_t length, const RowOperand& out, const RowOperand& y,
-                      const RowOperand& gradient) {
+void softmax_gradient(bool logarithm, const Loop& kept, int64_t length, const RowOperand& out,
+                      const RowOperand& y, const RowOperand& gradient) {
   const Loop loop = row_loop(length);
   for_each_row(kept, length, [&](int64_t k, int) {
     alignas(64) float buffer_y[kRun], buffer_g[kRun], result[kRun];
-    const Operand to = row_of(kept, out, k), row_y = row_of(kept, y, k), row_g = row_of(kept, gradient, k);
+    const Operand to = row_of(kept, out, k), row_y = row_of(kept, y, k),
+                  row_g = row_of(kept, gradient, k);
     double total = 0;  // of g for the logarithm, else of g * y
     for (int64_t at = 0; at < length; at += kRun) {
       const int64_t count = min_of(kRun, length - at);

@@ -1,7 +1,8 @@
-// Elementary functions written without branches or calls, so that the compiler vectorises the loops they stand in. Those that training
-// spends time in (exp, tanh, erf) are computed in float32, within 2 units in the last place; log, sin, cos and power in
-// float64, so that they are rounded once. No fused multiply-add: every instruction set gives the same bits. The coefficients are minimax
-// fits (Remez exchange) for the ranges that are given beside them.
+// Elementary functions written without branches or calls, so that the compiler vectorises the loops
+// they stand in. Those that training spends time in (exp, tanh, erf) are computed in float32,
+// within 2 units in the last place; log, sin, cos and power in float64, so that they are rounded
+// once. No fused multiply-add: every instruction set gives the same bits. The coefficients are
+// minimax fits (Remez exchange) for the ranges that are given beside them.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -31,12 +32,13 @@ inline uint64_t as_bits(double value) {
 
 constexpr float kFloatInfinity = __builtin_inff();
 constexpr float kNotANumber = __builtin_nanf("");
-// Added to a number and taken off again, these round it to an integer; until then the low bits of the sum hold that integer.
+// Added to a number and taken off again, these round it to an integer; until then the low bits of
+// the sum hold that integer.
 constexpr float kRoundFloat = 0x1.8p23f;
 constexpr double kRoundDouble = 0x1.8p52;
 
-// e^x. x = n ln 2 + r with |r| <= ln 2 / 2; e^r by a polynomial; 2^n in two factors, so that results near the
-// ends of the range neither overflow nor flush early. NaN stays NaN.
+// e^x. x = n ln 2 + r with |r| <= ln 2 / 2; e^r by a polynomial; 2^n in two factors, so that
+// results near the ends of the range neither overflow nor flush early. NaN stays NaN.
 inline float exp_of(float x) {
   const float bounded = x < -104.0f ? -104.0f : x > 89.0f ? 89.0f : x;
   const float n = (bounded * 1.44269504f + kRoundFloat) - kRoundFloat;
@@ -75,7 +77,8 @@ inline float tanh_of(float x) {
   return with_sign_of(size < 0.625f ? near : far, x);
 }
 
-// The error function: below 1 by a polynomial, above as 1 - e^(ln erfc |x|), where the exponent is a polynomial on [1, 4]; 1 from 4 on.
+// The error function: below 1 by a polynomial, above as 1 - e^(ln erfc |x|), where the exponent is
+// a polynomial on [1, 4]; 1 from 4 on.
 inline float erf_of(float x) {
   const float size = __builtin_fabsf(x);
   const float z = size < 1.0f ? x * x : 0.0f;
@@ -98,16 +101,19 @@ inline float erf_of(float x) {
   return with_sign_of(size < 1.0f ? near : 1.0f - exp_of(q), x);
 }
 
-// ln x for 0 < x < infinity in float64: x = 2^e m with m around 1; ln m = 2 artanh s with s = (m - 1) / (m + 1), |s| <= 0.172, and
-// artanh s = s + s^3 series(s^2).
+// ln x for 0 < x < infinity in float64: x = 2^e m with m around 1; ln m = 2 artanh s with s = (m -
+// 1) / (m + 1), |s| <= 0.172, and artanh s = s + s^3 series(s^2).
 template <class Series>
 inline double positive_log(float x, const Series& series) {
   const bool subnormal = x < 0x1p-126f;
   const auto bits = static_cast<int32_t>(as_bits(subnormal ? x * 0x1p32f : x));
-  const int32_t e = (bits - 0x3f3504f3) >> 23;  // the bits of sqrt(1/2): m lies in [sqrt(1/2), sqrt(2))
-  const double m = static_cast<double>(as_float(static_cast<uint32_t>(bits) - (static_cast<uint32_t>(e) << 23)));
+  const int32_t e =
+      (bits - 0x3f3504f3) >> 23;  // the bits of sqrt(1/2): m lies in [sqrt(1/2), sqrt(2))
+  const double m =
+      static_cast<double>(as_float(static_cast<uint32_t>(bits) - (static_cast<uint32_t>(e) << 23)));
   const double s = (m - 1.0) / (m + 1.0), z = s * s;
-  return 2.0 * (s + s * z * series(z)) + static_cast<double>(subnormal ? e - 32 : e) * 0.693147180559945309;
+  return 2.0 * (s + s * z * series(z)) +
+         static_cast<double>(subnormal ? e - 32 : e) * 0.693147180559945309;
 }
 
 // The natural logarithm; -infinity of 0, NaN below.
@@ -122,14 +128,21 @@ inline float log_of(float x) {
   return x > 0.0f ? (x < kFloatInfinity ? finite : x) : x == 0.0f ? -kFloatInfinity : kNotANumber;
 }
 
-// sin and cos of |x| <= kLargestAngle: x = k pi / 2 + r with |r| <= pi / 4, where pi / 2 is taken in two parts, the first so short that k
-// times it is exact. Larger angles lose accuracy: callers leave them to the C library.
+// sin and cos of |x| <= kLargestAngle: x = k pi / 2 + r with |r| <= pi / 4, where pi / 2 is taken
+// in two parts, the first so short that k times it is exact. Larger angles lose accuracy: callers
+// leave them to the C library.
 constexpr float kLargestAngle = 1e6f;
 inline float sine_of_quarter(float x, uint64_t quarters) {
-  const double wide = static_cast<double>(x), shifted = wide * 0.636619772367581343 + kRoundDouble, k = shifted - kRoundDouble;
+  const double wide = static_cast<double>(x), shifted = wide * 0.636619772367581343 + kRoundDouble,
+               k = shifted - kRoundDouble;
   const double r = (wide - k * 0x1.921fb544p0) - k * 0x1.0b4611a626331p-34, z = r * r;
-  const double sine = r + r * z * (-0.166666666416269912 + z * (0.00833332938594424166 + z * (-0.000198393348539524199 + z * 2.71831166625991894e-6)));
-  const double cosine = 1.0 - 0.5 * z + z * z * (0.041666646866457645 + z * (-0.00138873675164427094 + z * 0.0000244384516671394286));
+  const double sine = r + r * z *
+                              (-0.166666666416269912 +
+                               z * (0.00833332938594424166 +
+                                    z * (-0.000198393348539524199 + z * 2.71831166625991894e-6)));
+  const double cosine =
+      1.0 - 0.5 * z +
+      z * z * (0.041666646866457645 + z * (-0.00138873675164427094 + z * 0.0000244384516671394286));
   const uint64_t quadrant = as_bits(shifted) + quarters;
   const double value = (quadrant & 1) != 0 ? cosine : sine;
   return static_cast<float>(as_double(as_bits(value) ^ ((quadrant & 2) << 62)));

@@ -9,12 +9,14 @@ namespace fms_accel::ops {
 namespace {
 
 // Labels as int64, -1 where ignored.
-std::vector<int64_t> checked_labels(const Tensor& logits, const Tensor& labels, int64_t ignore_index) {
-  check(logits.ndim == 2 && is_floating(logits.dtype), "crossEntropy: expected floating logits [rows, classes], found ",
-        name_of(logits.dtype), " ", shape_of(logits));
+std::vector<int64_t> checked_labels(const Tensor& logits, const Tensor& labels,
+                                    int64_t ignore_index) {
+  check(logits.ndim == 2 && is_floating(logits.dtype),
+        "crossEntropy: expected floating logits [rows, classes], found ", name_of(logits.dtype),
+        " ", shape_of(logits));
   check(labels.ndim == 1 && labels.shape[0] == logits.shape[0] && !is_floating(labels.dtype),
-        "crossEntropy: expected integer labels [", logits.shape[0], "], found ", name_of(labels.dtype), " ",
-        shape_of(labels));
+        "crossEntropy: expected integer labels [", logits.shape[0], "], found ",
+        name_of(labels.dtype), " ", shape_of(labels));
   check_same_device("crossEntropy", {&logits, &labels});
   const Tensor wide = contiguous(cast(labels, DType::kInt64));
   const int64_t* values = wide.data<int64_t>();
@@ -23,14 +25,16 @@ std::vector<int64_t> checked_labels(const Tensor& logits, const Tensor& labels, 
     if (result[row] == ignore_index) {
       result[row] = -1;
     } else {
-      check(result[row] >= 0 && result[row] < logits.shape[1], "crossEntropy: label ", result[row], " of row ", row,
-            " is out of range for ", logits.shape[1], " classes (rows with label ", ignore_index, " are ignored)");
+      check(result[row] >= 0 && result[row] < logits.shape[1], "crossEntropy: label ", result[row],
+            " of row ", row, " is out of range for ", logits.shape[1], " classes (rows with label ",
+            ignore_index, " are ignored)");
     }
   }
   return result;
 }
 
-CrossEntropy arguments(const Tensor& logits, const std::vector<int64_t>& labels, const Tensor& logsumexp) {
+CrossEntropy arguments(const Tensor& logits, const std::vector<int64_t>& labels,
+                       const Tensor& logsumexp) {
   CrossEntropy result;
   result.logits = logits.raw();
   result.dtype = logits.dtype;
@@ -61,19 +65,21 @@ CrossEntropyResult cross_entropy(const Tensor& logits, const Tensor& labels, int
   return result;
 }
 
-Tensor cross_entropy_gradient(const Tensor& logits, const Tensor& labels, const Tensor& logsumexp, int64_t ignore_index,
-                              const Tensor& gradient, double scale) {
+Tensor cross_entropy_gradient(const Tensor& logits, const Tensor& labels, const Tensor& logsumexp,
+                              int64_t ignore_index, const Tensor& gradient, double scale) {
   const std::vector<int64_t> checked = checked_labels(logits, labels, ignore_index);
   const int64_t rows = logits.shape[0];
-  check(logsumexp.dtype == DType::kFloat32 && logsumexp.is_contiguous() && logsumexp.numel() == rows,
-        "crossEntropy: expected the logsumexp of the forward pass");
-  check(gradient.numel() == 1 || (gradient.ndim == 1 && gradient.shape[0] == rows), "crossEntropy: gradient of shape ",
-        shape_of(gradient), " for ", rows, " rows");
-  const Tensor scales = contiguous(unary(UnaryOp::kAffine, scale, 0, cast(gradient, DType::kFloat32)));
+  check(
+      logsumexp.dtype == DType::kFloat32 && logsumexp.is_contiguous() && logsumexp.numel() == rows,
+      "crossEntropy: expected the logsumexp of the forward pass");
+  check(gradient.numel() == 1 || (gradient.ndim == 1 && gradient.shape[0] == rows),
+        "crossEntropy: gradient of shape ", shape_of(gradient), " for ", rows, " rows");
+  const Tensor scales =
+      contiguous(unary(UnaryOp::kAffine, scale, 0, cast(gradient, DType::kFloat32)));
   const Tensor result = empty(logits.sizes(), logits.dtype, logits.device());
   if (result.numel() == 0) return result;
-  kernels_of(logits).cross_entropy_gradient(arguments(logits, checked, logsumexp), result.raw(), scales.data<float>(),
-                                            scales.numel() == 1 ? 0 : 1);
+  kernels_of(logits).cross_entropy_gradient(arguments(logits, checked, logsumexp), result.raw(),
+                                            scales.data<float>(), scales.numel() == 1 ? 0 : 1);
   return result;
 }
 

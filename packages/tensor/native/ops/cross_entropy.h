@@ -4,17 +4,17 @@
 namespace fms_accel::ops {
 
 struct CrossEntropyResult {
-  Tensor losses;     // float32 [rows]; 0 where the label is ignored
-  Tensor logsumexp;  // float32 [rows]
+  Tensor losses;        // float32 [rows]; 0 where the label is ignored
+  Tensor logsumexp;     // float32 [rows]
   int64_t counted = 0;  // rows whose label is not ignored
 };
 
-// logits [rows, classes], floating; labels [rows], an integer dtype. Throws Error for a label that is neither `ignore_index` nor
-// in [0, classes), with its row.
+// logits [rows, classes], floating; labels [rows], an integer dtype. Throws Error for a label that
+// is neither `ignore_index` nor in [0, classes), with its row.
 CrossEntropyResult cross_entropy(const Tensor& logits, const Tensor& labels, int64_t ignore_index);
-// The gradient of the logits, in their dtype: (softmax - one hot) * scale * gradient, where `gradient` (float32) has one element or
-// one for each row.
-Tensor cross_entropy_gradient(const Tensor& logits, const Tensor& labels, const Tensor& logsumexp, int64_t ignore_index,
-                              const Tensor& gradient, double scale);
+// The gradient of the logits, in their dtype: (softmax - one hot) * scale * gradient, where
+// `gradient` (float32) has one element or one for each row.
+Tensor cross_entropy_gradient(const Tensor& logits, const Tensor& labels, const Tensor& logsumexp,
+                              int64_t ignore_index, const Tensor& gradient, double scale);
 
 }  // namespace fms_accel::ops

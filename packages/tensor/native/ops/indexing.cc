@@ -9,7 +9,8 @@ namespace {
 
 // The index as contiguous int64, every value in [0, size).
 Tensor checked_index(const char* op, const Tensor& index, int64_t size) {
-  check(!is_floating(index.dtype) && index.dtype != DType::kBool, op, ": expected an integer index, found ", name_of(index.dtype));
+  check(!is_floating(index.dtype) && index.dtype != DType::kBool, op,
+        ": expected an integer index, found ", name_of(index.dtype));
   const Tensor wide = index.dtype == DType::kInt64 ? contiguous(index) : cast(index, DType::kInt64);
   const int64_t* values = wide.data<int64_t>();
   const int64_t count = wide.numel();
@@ -21,7 +22,8 @@ Tensor checked_index(const char* op, const Tensor& index, int64_t size) {
       position[d] = rest % index.shape[d];
       rest /= index.shape[d];
     }
-    fail(op, ": index ", values[i], " at ", to_string(position), " is out of range for size ", size);
+    fail(op, ": index ", values[i], " at ", to_string(position), " is out of range for size ",
+         size);
   }
   return wide;
 }
@@ -59,7 +61,8 @@ IndexedLines lines_of(const Tensor& index, int dim, const Tensor& out, const Ten
   return lines;
 }
 
-void add_rows(const Tensor& target, int dim, const int64_t* index, int64_t count, const Tensor& source) {
+void add_rows(const Tensor& target, int dim, const int64_t* index, int64_t count,
+              const Tensor& source) {
   IndexedRows rows;
   rows.source = source.raw();
   rows.target = target.raw();
@@ -76,7 +79,8 @@ void add_rows(const Tensor& target, int dim, const int64_t* index, int64_t count
 
 Tensor index_select(const Tensor& x, int64_t dim, const Tensor& index) {
   const int at = dimension("indexSelect", dim, x.ndim);
-  check(index.ndim == 1, "indexSelect: expected an index of one dimension, found ", shape_of(index));
+  check(index.ndim == 1, "indexSelect: expected an index of one dimension, found ",
+        shape_of(index));
   check_same_device("indexSelect", {&x, &index});
   const Tensor checked = checked_index("indexSelect", index, x.shape[at]);
   Shape shape = x.sizes();
@@ -118,10 +122,12 @@ Tensor embedding(const Tensor& ids, const Tensor& weight) {
   return result;
 }
 
-Tensor embedding_gradient(const Tensor& gradient, const Tensor& ids, int64_t rows, int64_t padding_index, DType dtype) {
+Tensor embedding_gradient(const Tensor& gradient, const Tensor& ids, int64_t rows,
+                          int64_t padding_index, DType dtype) {
   check_same_device("embedding", {&gradient, &ids});
   const Tensor checked = checked_index("embedding", ids, rows);
-  check(gradient.ndim >= ids.ndim, "embedding: gradient of shape ", shape_of(gradient), " for ids ", shape_of(ids));
+  check(gradient.ndim >= ids.ndim, "embedding: gradient of shape ", shape_of(gradient), " for ids ",
+        shape_of(ids));
   Shape shape(gradient.shape.begin() + ids.ndim, gradient.shape.begin() + gradient.ndim);
   shape.insert(shape.begin(), rows);
   const Tensor result = empty(shape, dtype, gradient.device());
@@ -139,10 +145,12 @@ Tensor index_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor
   const int at = dimension("indexAdd", dim, x.ndim);
   check(index.ndim == 1, "indexAdd: expected an index of one dimension, found ", shape_of(index));
   check_same_device("indexAdd", {&x, &index, &source});
-  check(x.dtype == source.dtype, "indexAdd: ", name_of(source.dtype), " cannot be added to ", name_of(x.dtype));
+  check(x.dtype == source.dtype, "indexAdd: ", name_of(source.dtype), " cannot be added to ",
+        name_of(x.dtype));
   Shape expected = x.sizes();
   expected[at] = index.shape[0];
-  check(source.sizes() == expected, "indexAdd: expected a source of shape ", to_string(expected), ", found ", shape_of(source));
+  check(source.sizes() == expected, "indexAdd: expected a source of shape ", to_string(expected),
+        ", found ", shape_of(source));
   const Tensor checked = checked_index("indexAdd", index, x.shape[at]);
   const Tensor result = cast(x, x.dtype);
   add_rows(result, at, checked.data<int64_t>(), index.shape[0], contiguous(source));
@@ -154,7 +162,8 @@ namespace {
 void check_index_shape(const char* op, const Tensor& x, int dim, const Tensor& index) {
   bool fits = index.ndim == x.ndim;
   for (int d = 0; fits && d < x.ndim; ++d) fits = d == dim || index.shape[d] <= x.shape[d];
-  check(fits, op, ": an index of shape ", shape_of(index), " does not fit ", shape_of(x), " outside of dimension ", dim);
+  check(fits, op, ": an index of shape ", shape_of(index), " does not fit ", shape_of(x),
+        " outside of dimension ", dim);
 }
 
 }  // namespace
@@ -172,10 +181,11 @@ Tensor gather(const Tensor& x, int64_t dim, const Tensor& index) {
 Tensor scatter_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& source) {
   const int at = dimension("scatterAdd", dim, x.ndim);
   check_same_device("scatterAdd", {&x, &index, &source});
-  check(x.dtype == source.dtype, "scatterAdd: ", name_of(source.dtype), " cannot be added to ", name_of(x.dtype));
+  check(x.dtype == source.dtype, "scatterAdd: ", name_of(source.dtype), " cannot be added to ",
+        name_of(x.dtype));
   check_index_shape("scatterAdd", x, at, index);
-  check(index.sizes() == source.sizes(), "scatterAdd: index ", shape_of(index), " and source ", shape_of(source),
-        " must have the same shape");
+  check(index.sizes() == source.sizes(), "scatterAdd: index ", shape_of(index), " and source ",
+        shape_of(source), " must have the same shape");
   const Tensor checked = checked_index("scatterAdd", index, x.shape[at]);
   const Tensor result = cast(x, x.dtype);
   if (index.numel() > 0) kernels_of(x).scatter_add(lines_of(checked, at, result, source));
@@ -184,7 +194,8 @@ Tensor scatter_add(const Tensor& x, int64_t dim, const Tensor& index, const Tens
 
 Tensor order(const char* op, const Tensor& x, int64_t dim, int64_t count, bool descending) {
   const int at = dimension(op, dim, x.ndim);
-  check(count >= 0 && count <= x.shape[at], op, ": ", count, " elements of dimension ", dim, " in ", shape_of(x));
+  check(count >= 0 && count <= x.shape[at], op, ": ", count, " elements of dimension ", dim, " in ",
+        shape_of(x));
   Shape shape = x.sizes();
   shape[at] = count;
   const Tensor result = empty(shape, DType::kInt64, x.device());

@@ -3,18 +3,22 @@
 
 namespace fms_accel::ops {
 
-// The Euclidean norm of all elements of floating tensors together, accumulated in float64 in a fixed order.
+// The Euclidean norm of all elements of floating tensors together, accumulated in float64 in a
+// fixed order.
 double global_norm(const std::vector<Tensor>& tensors);
 // Every element times `factor`, in place. Whether all were finite before.
 bool scale(const std::vector<Tensor>& tensors, double factor);
 
 struct AdamWOptions {
-  std::vector<double> learning_rates, weight_decays, steps;  // of each parameter; steps counted from 1
+  std::vector<double> learning_rates, weight_decays,
+      steps;  // of each parameter; steps counted from 1
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
 };
-// One step of torch.optim.AdamW (Loshchilov and Hutter, 2019) for every parameter, in place. Contiguous floating parameters and gradients,
-// contiguous float32 state, all of one shape for a parameter.
-void adamw(const std::vector<Tensor>& parameters, const std::vector<Tensor>& gradients, const std::vector<Tensor>& exp_avgs,
-           const std::vector<Tensor>& exp_avg_sqs, const AdamWOptions& options);
+// One step of torch.optim.AdamW (Loshchilov and Hutter, 2019) for every parameter, in place.
+// Contiguous floating parameters and gradients, contiguous float32 state, all of one shape for a
+// parameter.
+void adamw(const std::vector<Tensor>& parameters, const std::vector<Tensor>& gradients,
+           const std::vector<Tensor>& exp_avgs, const std::vector<Tensor>& exp_avg_sqs,
+           const AdamWOptions& options);
 
 }  // namespace fms_accel::ops

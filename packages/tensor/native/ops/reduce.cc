@@ -60,7 +60,8 @@ Reduction reduction(const Plan& plan, const Tensor& out) {
   result.out = kept.operands[0];
   result.x = kept.operands[1];
   result.reduced = reduced.loop;
-  for (int d = 0; d < reduced.loop.ndim; ++d) result.reduced_strides[d] = reduced.operands[0].strides[d];
+  for (int d = 0; d < reduced.loop.ndim; ++d)
+    result.reduced_strides[d] = reduced.operands[0].strides[d];
   return result;
 }
 
@@ -68,7 +69,8 @@ Reduction reduction(const Plan& plan, const Tensor& out) {
 
 Tensor reduce(ReduceOp op, const Tensor& x, const Shape& dims, bool keepdim) {
   constexpr const char* kNames[] = {"sum", "mean", "amax", "amin"};
-  check(op >= ReduceOp::kSum && op <= ReduceOp::kMinimum, "reduce: unknown operation ", static_cast<int>(op));
+  check(op >= ReduceOp::kSum && op <= ReduceOp::kMinimum, "reduce: unknown operation ",
+        static_cast<int>(op));
   const char* name = kNames[static_cast<int>(op)];
   const Plan parts = plan(name, x, dims, keepdim);
   DType dtype = x.dtype;
@@ -90,7 +92,8 @@ Tensor argmax(const Tensor& x, int64_t dim, bool keepdim) {
   const Plan parts = plan("argmax", x, {dim}, keepdim);
   const Tensor result = empty(parts.shape, DType::kInt64, x.device());
   if (result.numel() == 0) return result;
-  check(parts.reduced.numel() > 0, "argmax: shape ", shape_of(x), " has no elements along dimension ", dim);
+  check(parts.reduced.numel() > 0, "argmax: shape ", shape_of(x),
+        " has no elements along dimension ", dim);
   kernels_of(x).argmax(reduction(parts, result));
   return result;
 }
@@ -110,7 +113,8 @@ Tensor logsumexp(const Tensor& x, const Shape& dims, bool keepdim) {
 
 Tensor cumsum(const Tensor& x, int64_t dim, bool reverse) {
   const Plan parts = plan("cumsum", x, {dim}, false);
-  const Tensor result = empty(x.sizes(), is_floating(x.dtype) ? x.dtype : DType::kInt64, x.device());
+  const Tensor result =
+      empty(x.sizes(), is_floating(x.dtype) ? x.dtype : DType::kInt64, x.device());
   if (result.numel() == 0) return result;
   const int at = dimension("cumsum", dim, x.ndim);
   const Plan target = plan("cumsum", result, {dim}, false);
