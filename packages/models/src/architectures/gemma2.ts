@@ -47,7 +47,7 @@ const configFields = z.object({
   use_bidirectional_attention: z.literal(false).nullable().optional(),
 });
 
-export function parseGemmaConfig(source: ConfigSource): Gemma2Config {
+export function parseGemma2Config(source: ConfigSource): Gemma2Config {
   checkUnreadKeys(source, Object.keys(configFields.shape));
   const fields = parseWith(source, configFields, source.json);
   const slidingWindow = fields.sliding_window === undefined ? 4096 : (fields.sliding_window ?? undefined);
@@ -166,7 +166,7 @@ export class Gemma2ForCausalLM extends DecoderForCausalLM<Gemma2Config, Gemma2Mo
 export const gemma2: Architecture<Gemma2Config> = {
   name: "Gemma2ForCausalLM",
   modelType: "gemma2",
-  parseConfig: parseGemmaConfig,
+  parseConfig: parseGemma2Config,
   create: (config, options) => new Gemma2ForCausalLM(config, options),
   ignoredTensors: [/\.rotary_emb\.inv_freq$/],
 };

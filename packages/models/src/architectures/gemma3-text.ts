@@ -61,7 +61,7 @@ const configFields = z.object({
   use_bidirectional_attention: z.literal(false).nullable().optional(),
 });
 
-export function parseGemmaConfig(source: ConfigSource): Gemma3Config {
+export function parseGemma3Config(source: ConfigSource): Gemma3Config {
   checkUnreadKeys(source, Object.keys(configFields.shape));
   const fields = parseWith(source, configFields, source.json);
   const slidingWindow = fields.sliding_window === undefined ? 4096 : (fields.sliding_window ?? undefined);
@@ -88,7 +88,7 @@ export function parseGemmaConfig(source: ConfigSource): Gemma3Config {
       fields.num_hidden_layers,
       fields.layer_types,
       slidingWindow,
-      (layer) => slidingWindow !== undefined && (layer + 1) % pattern !== 0,
+      (layer) => (layer + 1) % pattern !== 0,
     ),
   };
 }
@@ -226,7 +226,7 @@ export class Gemma3ForCausalLM extends DecoderForCausalLM<Gemma3Config, Gemma3Mo
 export const gemma3Text: Architecture<Gemma3Config> = {
   name: "Gemma3ForCausalLM",
   modelType: "gemma3_text",
-  parseConfig: parseGemmaConfig,
+  parseConfig: parseGemma3Config,
   create: (config, options) => new Gemma3ForCausalLM(config, options),
   ignoredTensors: [/\.rotary_emb\.inv_freq$/],
 };

@@ -84,7 +84,9 @@ function meaning(key: string, config: Record<string, unknown>): string {
     partial_rotary_factor: 1,
     mlp_bias: false,
     tie_word_embeddings: false,
-    original_max_position_embeddings: (config["rope_parameters"] as Record<string, unknown> | null | undefined)?.[key],
+    original_max_position_embeddings:
+      (config["rope_parameters"] as Record<string, unknown> | null | undefined)?.[key] ??
+      config["max_position_embeddings"],
   };
   const value = config[key] ?? defaults[key] ?? null;
   return key === "rope_scaling" || key === "rope_parameters" ? ropeMeaning(value) : JSON.stringify(value);
@@ -144,9 +146,10 @@ describe("mutated config.json", () => {
       if (parameterEstimate(config) < 2e6 && config.numHiddenLayers < 20) {
         outcomes.made++;
         const model = AutoModelForCausalLM.fromConfig(config, { dtype: "float32", onWarning: () => {} });
+        const ids = [0, 1, 0, 1, 1].slice(0, config.maxPositionEmbeddings).map((id) => id % config.vocabSize);
         const finite = scope(() =>
           model
-            .forward({ inputIds: tensor([[0, 1, 0, 1, 1]], { dtype: "int32" }) })
+            .forward({ inputIds: tensor([ids], { dtype: "int32" }) })
             .logits.toFloat32Array()
             .every(Number.isFinite),
         );
