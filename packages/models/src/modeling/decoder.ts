@@ -14,8 +14,8 @@ export interface Norm extends Module {
   forward(x: Tensor): Tensor;
 }
 
-/** The decoder without its head. Architectures extend it and override what they do otherwise. */
-export class Decoder<L extends DecoderLayer = DecoderLayer> extends Module {
+/** The parts of a decoder without its head, and what comes before its layers. How the layers run is the subclass's. */
+export abstract class DecoderFrame<L extends Module = Module> extends Module {
   embed_tokens: Embedding;
   layers: L[];
   norm: Norm;
@@ -30,8 +30,11 @@ export class Decoder<L extends DecoderLayer = DecoderLayer> extends Module {
     this.rotary = new RotaryEmbedding(config.rope, config.rotaryDim);
   }
 
-  /** @returns hidden states after the last norm, `[B, T, hidden]` */
-  forward(inputs: CausalLMInputs, gradientCheckpointing: boolean): Tensor {
+  /** The input of the first layer, and what layers are told besides. */
+  protected begin(inputs: CausalLMInputs): {
+    embedded: Tensor;
+    context: LayerContext | ((layer: number) => LayerContext);
+  } {
     const { positionIds, keyMask, sequenceIds } = sequenceLayout(inputs);
     const embedded = this.embed(inputs.inputIds);
     const context = this.layerContext(
@@ -39,7 +42,7 @@ export class Decoder<L extends DecoderLayer = DecoderLayer> extends Module {
       positionIds,
       embedded.dtype,
     );
-    return this.norm.forward(runLayers(this.layers, embedded, context, gradientCheckpointing));
+    return { embedded, context };
   }
 
   /** What goes into the first layer. */
@@ -57,8 +60,17 @@ export class Decoder<L extends DecoderLayer = DecoderLayer> extends Module {
   }
 }
 
-/** A decoder with its head, which may be the embedding once more. */
-export class DecoderForCausalLM<C extends DecoderConfig, M extends Decoder> extends CausalLM<C> {
+/** The decoder without its head. Architectures extend it and override what they do otherwise. */
+export class Decoder<L extends DecoderLayer = DecoderLayer> extends DecoderFrame<L> {
+  /** @returns hidden states after the last norm, `[B, T, hidden]` */
+  forward(inputs: CausalLMInputs, gradientCheckpointing: boolean): Tensor {
+    const { embedded, context } = this.begin(inputs);
+    return this.norm.forward(runLayers(this.layers, embedded, context, gradientCheckpointing));
+  }
+}
+
+/** A decoder and its head, which may be the embedding once more. */
+export abstract class HeadedDecoder<C extends DecoderConfig, M extends DecoderFrame> extends CausalLM<C> {
   model: M;
   lm_head: Linear;
 
@@ -72,13 +84,6 @@ export class DecoderForCausalLM<C extends DecoderConfig, M extends Decoder> exte
     }
   }
 
-  override forward(inputs: CausalLMInputs): CausalLMOutput {
-    const hidden = this.model.forward(inputs, this.gradientCheckpointing);
-    return causalLMOutput(hidden, this.lm_head, this.config.vocabSize, inputs, (logits) =>
-      this.transformLogits(logits),
-    );
-  }
-
   override tiedWeights(): readonly TiedWeight[] {
     return this.config.tieWordEmbeddings ? [["model.embed_tokens.weight", "lm_head.weight"]] : [];
   }
@@ -86,5 +91,15 @@ export class DecoderForCausalLM<C extends DecoderConfig, M extends Decoder> exte
   /** What the architecture does to logits; rows must stay independent of each other. */
   protected transformLogits(logits: Tensor): Tensor {
     return logits;
+  }
+}
+
+/** The usual decoder with its head. */
+export class DecoderForCausalLM<C extends DecoderConfig, M extends Decoder> extends HeadedDecoder<C, M> {
+  override forward(inputs: CausalLMInputs): CausalLMOutput {
+    const hidden = this.model.forward(inputs, this.gradientCheckpointing);
+    return causalLMOutput(hidden, this.lm_head, this.config.vocabSize, inputs, (logits) =>
+      this.transformLogits(logits),
+    );
   }
 }

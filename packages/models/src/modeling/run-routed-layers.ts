@@ -20,17 +20,19 @@ export interface RoutedHidden {
 export function runRoutedLayers(
   layers: Iterable<RoutedDecoderLayer>,
   embedded: Tensor,
-  context: LayerContext,
+  context: LayerContext | ((layer: number) => LayerContext),
   gradientCheckpointing: boolean,
 ): RoutedHidden {
   let hidden = embedded;
   const routerLogits: Tensor[] = [];
+  let index = 0;
   for (const layer of layers) {
     const input = hidden;
+    const told = typeof context === "function" ? context(index++) : context;
     const [output, ...logits] =
       gradientCheckpointing && isGradEnabled()
-        ? checkpointLayer(layer, input, context)
-        : scope(() => layer.forward(input, context));
+        ? checkpointLayer(layer, input, told)
+        : scope(() => layer.forward(input, told));
     hidden = output!;
     routerLogits.push(...logits);
     if (input !== embedded) {
