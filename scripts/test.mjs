@@ -1,6 +1,6 @@
 // `npm test`: install, build, then every check of the repository. The last line is `N passed, N failed`.
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join, relative } from "node:path";
 import { ROOT, bold, dim, green, hasCommand, prepare, red, runScript } from "./prepare.mjs";
 
@@ -48,23 +48,6 @@ async function checkNativeFormat() {
   });
   if (listed.status !== 0) return skip(title, "this is not a git checkout, so there is no list of files");
   await check(title, "clang-format", ["--dry-run", "-Werror", ...listed.stdout.trim().split("\n")]);
-}
-
-/** Packages with a script `test:native` bring tests of their engine that need no Node.js. */
-async function runNativeTests() {
-  for (const folder of readdirSync(join(ROOT, "packages"))) {
-    const manifest = join(ROOT, "packages", folder, "package.json");
-    if (!existsSync(manifest)) continue;
-    const { name, scripts = {} } = JSON.parse(readFileSync(manifest, "utf8"));
-    if (scripts["test:native"] === undefined) continue;
-    await check(`native tests of ${name}`, "npm", [
-      "run",
-      "--silent",
-      "test:native",
-      "--prefix",
-      join("packages", folder),
-    ]);
-  }
 }
 
 /** Counts vitest's own report; a file that could not even be loaded counts as one failure. */
@@ -118,7 +101,6 @@ await runScript(async () => {
   await check("lint (oxlint)", tool("oxlint"), ["--type-aware"]);
   await check("format (oxfmt)", tool("oxfmt"), ["--check"]);
   await checkNativeFormat();
-  await runNativeTests();
   await runVitest();
   printTotals();
 });

@@ -163,6 +163,22 @@ function whereIsIt(random) {
   return `${told} ${exchange(name, friend, question, answer)}`;
 }
 
+/** Children and what they have; one of them is asked for. */
+function whoHasWhat(random) {
+  const names = random.sample(NAMES, random.integer(2, 4));
+  const toys = random.sample(TOYS, names.length);
+  const owners = names.map((name, index) => ({
+    name,
+    thing: `${article(random.pick(COLOURS))} ${toys[index]}`,
+    toy: toys[index],
+  }));
+  const [asking, answering] = random.sample(NAMES, 2);
+  const { name, thing, toy } = random.pick(owners);
+  const answer = `${name} has ${thing}.`;
+  const question = random.pick([`What does ${name} have?`, `Who has the ${toy}?`]);
+  return `${owners.map((owner) => `${owner.name} has ${owner.thing}.`).join(" ")} ${exchange(asking, answering, question, answer)}`;
+}
+
 /** A question about a fact and the whole sentence that answers it. */
 function drawQuestion(random) {
   const animal = random.pick(ANIMALS);
@@ -245,7 +261,7 @@ function week(random) {
   ].join(" ");
 }
 
-/** Forms and how many of sixteen texts have them. */
+/** Forms and how often they are drawn. */
 const SHARES = [
   [factParagraph, 2],
   [lesson, 2],
@@ -254,7 +270,8 @@ const SHARES = [
   [lostToy, 1],
   [meeting, 1],
   [gifts, 1],
-  [whereIsIt, 2],
+  [whereIsIt, 3],
+  [whoHasWhat, 2],
   [talk, 4],
   [echo, 1],
 ];

@@ -1,6 +1,6 @@
 // Trains the demo's base model from scratch with `fms-accel train --model_config` and puts it into examples/tiny-world/model.
 //
-//   npm run build && npm run build:native && node scripts/demo/train-base-model.mjs [--documents 60000] [--epochs 1]
+//   npm run build && npm run build:native && node scripts/demo/train-base-model.mjs [--documents 100000] [--epochs 1]
 //
 // Everything comes from the generators beside this file. Work files go to out/demo.
 import { spawnSync } from "node:child_process";
@@ -42,7 +42,7 @@ const CONFIG = {
 
 const { values } = parseArgs({
   options: {
-    documents: { type: "string", default: "60000" },
+    documents: { type: "string", default: "100000" },
     epochs: { type: "string", default: "1" },
     batch: { type: "string", default: "8" },
     "learning-rate": { type: "string", default: "3e-3" },
