@@ -99,7 +99,7 @@ function ropeKeys(source: ConfigSource, fields: z.output<typeof configFields>): 
     const { rope_theta, rope_scaling } = fields;
     return { full: { rope_theta, rope_scaling }, local: { rope_theta: fields.rope_local_base_freq ?? 10_000 } };
   }
-  const sections = z.object({ full_attention: ropeSection, sliding_attention: ropeSection });
+  const sections = z.strictObject({ full_attention: ropeSection, sliding_attention: ropeSection });
   const { full_attention, sliding_attention } = parseWith(source, sections, fields.rope_parameters, [
     "rope_parameters",
   ]);

@@ -110,8 +110,10 @@ function ropeMeaning(section: unknown): string {
 function parameterEstimate(config: CausalLMConfig): number {
   const { raw, hiddenSize, numHiddenLayers, vocabSize, headDim, numAttentionHeads } = config;
   const intermediate = (raw["intermediate_size"] ?? raw["n_inner"] ?? 4 * hiddenSize) as number;
+  const positions = raw["n_positions"] === undefined ? 0 : config.maxPositionEmbeddings;
   return (
-    2 * vocabSize * hiddenSize + numHiddenLayers * hiddenSize * (4 * headDim * numAttentionHeads + 3 * intermediate)
+    (2 * vocabSize + positions) * hiddenSize +
+    numHiddenLayers * hiddenSize * (4 * headDim * numAttentionHeads + 3 * intermediate)
   );
 }
 
