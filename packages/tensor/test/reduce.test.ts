@@ -295,6 +295,19 @@ describe("cumsum", () => {
       inputs: [randomArray(shape)],
     });
   });
+  test("long rows, from the front and (the gradient) from the back", () => {
+    const x = randomTensor([2, 3001], { requiresGrad: true });
+    const y = cumsum(x, 1);
+    let exact = 0;
+    const values = x.toArray();
+    expectClose(
+      y.toArray(),
+      values.map((value, i) => (exact = i % 3001 === 0 ? value : exact + value)),
+      { absolute: 2e-6 },
+    );
+    sum(y).backward();
+    expect(x.grad?.toArray()).toEqual(values.map((_, i) => 3001 - (i % 3001)));
+  });
   test("integers are exact int64; no elements; wrong dimension", () => {
     const x = cumsum(tensor([1, 2, 3], { dtype: "int32" }), 0);
     expect(x.dtype).toBe("int64");

@@ -1,7 +1,7 @@
 // Reductions. Floats are added in float64, so a sum of any length is rounded once; integers are
 // added in int64. Blocks are cut by shape alone, and their results are combined in order.
-#include <vector>
 
+#include "cpu/array.h"
 #include "cpu/kernel_sources.h"
 #include "cpu/runs.h"
 #include "engine/thread_pool.h"
@@ -66,7 +66,7 @@ void reduce_rows(const Reduction& r, const Finish& finish) {
     return;
   }
   const int64_t blocks = ceil_div(length, kBlock);
-  std::vector<Total> partial(rows * blocks);
+  Array<Total> partial(rows * blocks);
   parallel_for(rows * blocks, [&](int64_t item, int) {
     const int64_t begin = item % blocks * kBlock;
     partial[item] =
@@ -118,7 +118,7 @@ void reduce_columns(const Reduction& r, const Finish& finish) {
     });
     return;
   }
-  std::vector<Total> partial(blocks * columns);
+  Array<Total> partial(blocks * columns);
   parallel_for(panels * blocks, [&](int64_t item, int) {
     const int64_t block = item / panels, begin = item % panels * kPanel;
     reduce_block(begin, min_of(columns, begin + kPanel), block * block_rows,
@@ -223,8 +223,37 @@ void logsumexp(const Reduction& r) {
 
 namespace {
 
+// Row after row: for rows that lie together in memory.
 template <class Compute, class Total>
-void accumulate_along(const Reduction& r, int64_t out_stride, bool reverse) {
+void accumulate_rows(const Reduction& r, int64_t out_stride, bool reverse) {
+  const int64_t length = r.reduced.numel, rows_per_item = ceil_div(kItem, length);
+  const int64_t out_item = static_cast<int64_t>(item_size(r.out.dtype));
+  parallel_for(ceil_div(r.kept.numel, rows_per_item), [&](int64_t item, int) {
+    alignas(64) Compute buffer[kRun], results[kRun];
+    const int64_t end = min_of(r.kept.numel, (item + 1) * rows_per_item);
+    for (int64_t k = item * rows_per_item; k < end; ++k) {
+      const Operand row = row_of(r, k);
+      const int64_t offset = Position(r.kept, k).offset(r.kept, r.out) * out_item;
+      const Operand out{static_cast<char*>(r.out.data) + offset, r.out.dtype, {out_stride}};
+      Total total = 0;
+      for (int64_t done = 0; done < length; done += kRun) {
+        const int64_t count = min_of(kRun, length - done);
+        const int64_t at = reverse ? length - done - count : done;
+        const Compute* values = load_run<Compute>(r.reduced, row, at, at + count, buffer);
+        for (int64_t step = 0; step < count; ++step) {
+          const int64_t i = reverse ? count - 1 - step : step;
+          total = Add<Compute, Total>::join(total, static_cast<Total>(values[i]));
+          results[i] = static_cast<Compute>(total);
+        }
+        store_run<Compute>(r.reduced, out, at, at + count, results);
+      }
+    }
+  });
+}
+
+// Panels of lines side by side: for lines whose neighbours lie together.
+template <class Compute, class Total>
+void accumulate_columns(const Reduction& r, int64_t out_stride, bool reverse) {
   const int64_t length = r.reduced.numel, stride = r.reduced_strides[0];
   const int64_t x_item = static_cast<int64_t>(item_size(r.x.dtype)),
                 out_item = static_cast<int64_t>(item_size(r.out.dtype));
@@ -250,10 +279,13 @@ void accumulate_along(const Reduction& r, int64_t out_stride, bool reverse) {
 }  // namespace
 
 void cumsum(const Reduction& r, int64_t out_stride, bool reverse) {
+  const bool rows = r.reduced_strides[0] <= r.x.strides[r.kept.ndim - 1] || r.kept.numel == 1;
   if (is_floating(r.x.dtype)) {
-    accumulate_along<float, double>(r, out_stride, reverse);
+    rows ? accumulate_rows<float, double>(r, out_stride, reverse)
+         : accumulate_columns<float, double>(r, out_stride, reverse);
   } else {
-    accumulate_along<int64_t, int64_t>(r, out_stride, reverse);
+    rows ? accumulate_rows<int64_t, int64_t>(r, out_stride, reverse)
+         : accumulate_columns<int64_t, int64_t>(r, out_stride, reverse);
   }
 }
 

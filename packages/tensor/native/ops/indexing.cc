@@ -34,17 +34,6 @@ int64_t product(const Tensor& x, int begin, int end) {
   return result;
 }
 
-Tensor without(const Tensor& x, int dim) {
-  Tensor rest = x;
-  rest.ndim = 0;
-  for (int d = 0; d < x.ndim; ++d) {
-    if (d == dim) continue;
-    rest.shape[rest.ndim] = x.shape[d];
-    rest.strides[rest.ndim++] = x.strides[d];
-  }
-  return rest;
-}
-
 // Lines along `dim`, one for each position of `index` in the other dimensions.
 IndexedLines lines_of(const Tensor& index, int dim, const Tensor& out, const Tensor& x) {
   Tensor index_rest = without(index, dim), out_rest = without(out, dim), x_rest = without(x, dim);

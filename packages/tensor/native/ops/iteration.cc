@@ -79,6 +79,17 @@ int dimension(const char* op, int64_t dim, int ndim) {
   return static_cast<int>(dim < 0 ? dim + ndim : dim);
 }
 
+Tensor without(const Tensor& x, int dim) {
+  Tensor rest = x;
+  rest.ndim = 0;
+  for (int d = 0; d < x.ndim; ++d) {
+    if (d == dim) continue;
+    rest.shape[rest.ndim] = x.shape[d];
+    rest.strides[rest.ndim++] = x.strides[d];
+  }
+  return rest;
+}
+
 void check_writable(const char* op, const Tensor& tensor) {
   check(!tensor.storage->read_only, op, ": the tensor lies in a read-only mapped file; copy it first");
 }

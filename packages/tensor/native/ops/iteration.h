@@ -28,6 +28,9 @@ Iteration iterate(const Shape& shape, std::initializer_list<const Tensor*> tenso
 // Dimension `dim` in [-ndim, ndim) as 0..ndim-1. Throws Error.
 int dimension(const char* op, int64_t dim, int ndim);
 
+// A view of the first element of dimension `dim`, which is taken out.
+Tensor without(const Tensor& tensor, int dim);
+
 void check_writable(const char* op, const Tensor& tensor);
 
 }  // namespace fms_accel::ops

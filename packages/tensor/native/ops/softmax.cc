@@ -4,21 +4,6 @@
 #include "ops/iteration.h"
 
 namespace fms_accel::ops {
-namespace {
-
-Tensor without(const Tensor& x, int dim) {
-  Tensor rest = x;
-  rest.ndim = 0;
-  for (int d = 0; d < x.ndim; ++d) {
-    if (d == dim) continue;
-    rest.shape[rest.ndim] = x.shape[d];
-    rest.strides[rest.ndim++] = x.strides[d];
-  }
-  return rest;
-}
-
-}  // namespace
-
 Tensor softmax(const Tensor& x, int64_t dim, bool logarithm, DType dtype) {
   const char* name = logarithm ? "logSoftmax" : "softmax";
   check(is_floating(dtype), name, ": the result must be floating, but its dtype is ",

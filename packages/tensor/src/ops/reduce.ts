@@ -60,8 +60,8 @@ export function sum(x: Tensor, dim?: Dims, keepdim: boolean = false): Tensor {
 export function mean(x: Tensor, dim?: Dims, keepdim: boolean = false): Tensor {
   const dims = allDims("mean", x, dim);
   const result = new Tensor(native.reduce(REDUCE.mean, x.handle, dims, keepdim));
+  const count = x.numel / result.numel;
   return recordOperation("mean", result, [x], [], (g) => {
-    const count = x.numel / result.numel;
     return [spread(new Tensor(native.unary(UNARY.affine, 1 / count, 0, g.handle)), x.shape, dims)];
   });
 }
