@@ -33,15 +33,18 @@ export interface GraniteConfig extends DecoderConfig {
   readonly logitsScaling: number;
 }
 
+/** Beyond what float16 can hold it is damage, and nothing but infinities would come of it. */
+const multiplier = z.number().min(0).max(65_504);
+
 const configFields = z.object({
   ...decoderFields,
   hidden_act: z.enum(ACTIVATION_NAMES).default("silu"),
   rms_norm_eps: positive.default(1e-6),
   attention_bias: z.boolean().default(false),
   mlp_bias: z.boolean().default(false),
-  embedding_multiplier: z.number().default(1),
-  attention_multiplier: z.number().default(1),
-  residual_multiplier: z.number().default(1),
+  embedding_multiplier: multiplier.default(1),
+  attention_multiplier: multiplier.default(1),
+  residual_multiplier: multiplier.default(1),
   logits_scaling: positive.default(1),
 });
 

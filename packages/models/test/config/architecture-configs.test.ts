@@ -15,9 +15,10 @@ function parse(name: string, changes: Json = {}, removed: readonly string[] = []
   return AutoConfig.fromObject(kept, { onWarning: () => {} });
 }
 
+const refuse = (message: string): void => expect.fail(message);
+
 describe.each([...DENSE_CASES, "gpt2-hub"])("%s", (name) => {
   it("has the same settings in the form of transformers 4 and in that of 5, without a warning", async () => {
-    const refuse = (message: string): void => expect.fail(message);
     const { raw: _, ...old } = await AutoConfig.fromPretrained(fixturePath("models", name), { onWarning: refuse });
     const current = AutoConfig.fromObject(readJsonFixture<Json>("models", name, "config.v5.json"), {
       onWarning: refuse,
@@ -86,6 +87,7 @@ describe("what each architecture reads in its own way", () => {
     ["gpt_bigcode", { num_key_value_heads: 2 }, /num_key_value_heads: expected 1, as multi_query/],
     ["gpt2", { reorder_and_upcast_attn: true }, /reorder_and_upcast_attn/],
     ["gemma", { use_bidirectional_attention: true }, /use_bidirectional_attention/],
+    ["granite", { residual_multiplier: 1e300 }, /residual_multiplier: expected at most 65504/],
     ["granite", { logits_scaling: 0 }, /logits_scaling: expected more than 0/],
   ])("%s refuses %j", (name, changes, message) => {
     expect(() => parse(name, changes)).toThrow(ConfigError);
