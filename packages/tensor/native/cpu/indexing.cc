@@ -1,8 +1,8 @@
 // Reading and adding by index. Additions to one target happen in the order of the indices, whatever
 // the number of threads.
 #include <algorithm>
-#include <vector>
 
+#include "cpu/array.h"
 #include "cpu/kernel_sources.h"
 #include "cpu/runs.h"
 #include "engine/thread_pool.h"
@@ -111,16 +111,16 @@ template <class Compute, class Total>
 void add_rows(const IndexedRows& s) {
   // Positions by target row, in order within each: a counting sort. `starts[r]` is where the
   // positions of row r begin.
-  std::vector<int64_t> starts(s.target_rows + 1), order(s.count);
+  Array<int64_t> starts(s.target_rows + 1), order(s.count);
   for (int64_t j = 0; j < s.count; ++j) {
     if (s.index[j] >= 0) ++starts[s.index[j] + 1];
   }
-  std::vector<int64_t> rows;  // that anything is added to
+  Array<int64_t> rows;  // that anything is added to
   for (int64_t r = 0; r < s.target_rows; ++r) {
     if (starts[r + 1] > 0) rows.push_back(r);
     starts[r + 1] += starts[r];
   }
-  std::vector<int64_t> next(starts.begin(), starts.end() - 1);
+  Array<int64_t> next(starts.begin(), starts.end() - 1);
   for (int64_t j = 0; j < s.count; ++j) {
     if (s.index[j] >= 0) order[next[s.index[j]]++] = j;
   }
@@ -185,8 +185,8 @@ template <class Compute>
 void order_rows(const Reduction& r, int64_t count, bool descending, int64_t out_stride) {
   const int64_t length = r.reduced.numel;
   parallel_for(r.kept.numel, [&](int64_t k, int) {
-    std::vector<Compute> values(length);
-    std::vector<int64_t> order(length);
+    Array<Compute> values(length);
+    Array<int64_t> order(length);
     Operand row{static_cast<char*>(r.x.data) + Position(r.kept, k).offset(r.kept, r.x) *
                                                    static_cast<int64_t>(item_size(r.x.dtype)),
                 r.x.dtype,

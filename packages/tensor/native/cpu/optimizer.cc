@@ -1,8 +1,8 @@
 // What an optimiser does to a list of tensors, in one pass over all of them: norm, scaling, AdamW.
 #include <algorithm>
 #include <atomic>
-#include <vector>
 
+#include "cpu/array.h"
 #include "cpu/kernel_sources.h"
 #include "cpu/runs.h"
 #include "engine/thread_pool.h"
@@ -13,7 +13,7 @@ namespace {
 // Items of at most kItem elements, each of one tensor: body(item, tensor, begin, end).
 template <class NumelOf, class Body>
 void for_each_piece_of_list(int64_t count, const NumelOf& numel_of, const Body& body) {
-  std::vector<int64_t> first_items(count + 1);
+  Array<int64_t> first_items(count + 1);
   for (int64_t t = 0; t < count; ++t)
     first_items[t + 1] = first_items[t] + ceil_div(numel_of(t), kItem);
   parallel_for(first_items[count], [&](int64_t item, int) {
@@ -42,7 +42,7 @@ Operand flat_operand(const FlatTensor& tensor) { return {tensor.data, tensor.dty
 }  // namespace
 
 double sum_of_squares(const FlatTensor* tensors, int64_t count) {
-  std::vector<double> partial(item_count(tensors, count));
+  Array<double> partial(item_count(tensors, count));
   const auto numel_of = [&](int64_t t) { return tensors[t].numel; };
   for_each_piece_of_list(count, numel_of, [&](int64_t item, int64_t t, int64_t begin, int64_t end) {
     alignas(64) float buffer[kRun];

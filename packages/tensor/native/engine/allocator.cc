@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <map>
 #include <mutex>
+#include <unordered_map>
+#include <utility>
 
 #include "engine/error.h"
 
@@ -14,15 +16,24 @@ namespace {
 
 constexpr size_t kLarge = size_t{1} << 20;
 constexpr size_t kHugePage = size_t{2} << 20;
-// Free blocks are kept as long as they and what is live stay within the largest amount that was live (a training step allocates
-// the same blocks as the one before), and this much beyond; then the largest are given back to the system.
+// Free blocks are kept as long as they and what is live stay within the largest amount that was live lately (a training step
+// allocates the same blocks as the one before), and this much beyond; then the largest are given back to the system.
 constexpr int64_t kCacheAllowance = int64_t{256} << 20;
+// "Lately": between one and two times so many allocations of large blocks.
+constexpr int64_t kWindow = 16384;
 
 struct Cache {
   std::mutex mutex;
-  std::multimap<size_t, void*> free_blocks;  // by block size
+  std::multimap<size_t, void*> free_blocks;        // by block size
+  std::unordered_map<void*, size_t> large_blocks;  // sizes of those in use
   MemoryStatistics statistics;
-  int64_t most_live_bytes = 0;  // ever; statistics.peak_bytes can be reset
+  int64_t most_live_now = 0, most_live_before = 0;  // of this window and of the one before
+  int64_t allocations = 0;                          // of this window
+
+  // Bytes of free blocks that may be kept.
+  int64_t room() const {
+    return std::max(most_live_now, most_live_before) + kCacheAllowance - statistics.live_bytes;
+  }
 };
 
 // Never destroyed: tensors may be freed while the process is exiting.
@@ -31,7 +42,7 @@ Cache& cache() {
   return *instance;
 }
 
-// Sizes of large blocks are rounded so that a block serves requests that are up to an eighth smaller.
+// Sizes of large blocks are rounded, so that similar ones can serve each other.
 size_t block_size(size_t bytes) {
   size_t step = kLarge / 8;
   while (step * 16 < bytes) step *= 2;
@@ -60,7 +71,33 @@ void trim(Cache& state, int64_t limit) {
 void count(Cache& state, int64_t bytes) {
   state.statistics.live_bytes += bytes;
   state.statistics.peak_bytes = std::max(state.statistics.peak_bytes, state.statistics.live_bytes);
-  state.most_live_bytes = std::max(state.most_live_bytes, state.statistics.live_bytes);
+  state.most_live_now = std::max(state.most_live_now, state.statistics.live_bytes);
+}
+
+// The caller holds the lock. Null when the system has no memory left.
+void* take_large(Cache& state, size_t bytes) {
+  if (++state.allocations == kWindow) {
+    state.allocations = 0;
+    state.most_live_before = std::exchange(state.most_live_now, state.statistics.live_bytes);
+  }
+  const size_t size = block_size(bytes);
+  // The smallest free block that is large enough, unless a third of it or more would be wasted.
+  const auto found = state.free_blocks.lower_bound(size);
+  if (found != state.free_blocks.end() && found->first <= size + size / 2) {
+    void* data = found->second;
+    state.statistics.cached_bytes -= static_cast<int64_t>(found->first);
+    state.large_blocks.emplace(data, found->first);
+    state.free_blocks.erase(found);
+    return data;
+  }
+  trim(state, state.room() - static_cast<int64_t>(size));
+  void* data = map_block(size);
+  if (data == nullptr) {
+    trim(state, 0);
+    data = map_block(size);
+  }
+  if (data != nullptr) state.large_blocks.emplace(data, size);
+  return data;
 }
 
 }  // namespace
@@ -68,26 +105,7 @@ void count(Cache& state, int64_t bytes) {
 void* allocate_host(size_t bytes) {
   Cache& state = cache();
   const std::lock_guard<std::mutex> lock(state.mutex);
-  void* data = nullptr;
-  if (bytes < kLarge) {
-    data = std::aligned_alloc(64, (bytes + 127) / 64 * 64);
-  } else {
-    const size_t size = block_size(bytes);
-    const auto found = state.free_blocks.find(size);
-    if (found != state.free_blocks.end()) {
-      data = found->second;
-      state.free_blocks.erase(found);
-      state.statistics.cached_bytes -= static_cast<int64_t>(size);
-    } else {
-      // A size that the cache lacks: make room, so that changing sizes do not pile up blocks.
-      trim(state, state.most_live_bytes + kCacheAllowance - state.statistics.live_bytes - static_cast<int64_t>(size));
-      data = map_block(size);
-      if (data == nullptr) {
-        trim(state, 0);
-        data = map_block(size);
-      }
-    }
-  }
+  void* data = bytes < kLarge ? std::aligned_alloc(64, (bytes + 127) / 64 * 64) : take_large(state, bytes);
   check(data != nullptr, "out of memory: ", bytes, " bytes were asked for while tensors hold ",
         state.statistics.live_bytes, " bytes; use a smaller batch, gradient checkpointing or a shorter sequence");
   count(state, static_cast<int64_t>(bytes));
@@ -102,10 +120,11 @@ void free_host(void* data, size_t bytes) {
     std::free(data);
     return;
   }
-  const size_t size = block_size(bytes);
-  state.free_blocks.emplace(size, data);
-  state.statistics.cached_bytes += static_cast<int64_t>(size);
-  trim(state, state.most_live_bytes + kCacheAllowance - state.statistics.live_bytes);
+  const auto block = state.large_blocks.find(data);
+  state.free_blocks.emplace(block->second, data);
+  state.statistics.cached_bytes += static_cast<int64_t>(block->second);
+  state.large_blocks.erase(block);
+  trim(state, state.room());
 }
 
 void release_cached_host_memory() {
