@@ -97,6 +97,13 @@ function ropeMeaning(section: unknown): string {
   if (typeof section !== "object" || section === null || Array.isArray(section)) {
     return JSON.stringify(section);
   }
+  if ("full_attention" in section) {
+    // Gemma 3: one section for each kind of layer.
+    return Object.entries(section)
+      .map(([kind, settings]) => `${kind} ${ropeMeaning(settings)}`)
+      .toSorted()
+      .join();
+  }
   const written = Object.entries(section).filter(([key, value]) => value !== null && key !== "finetuned");
   const { type, ...settings } = Object.fromEntries<unknown>(written);
   const kind = settings["rope_type"] ?? type ?? "default";
