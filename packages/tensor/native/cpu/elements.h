@@ -222,18 +222,32 @@ struct Position {
   }
 };
 
-// Splits [begin, end) of the loop into pieces along the innermost dimension: body(offset in the
-// run, position, count).
+// Splits [begin, end) of the loop into pieces along the innermost dimension: body(place in the run,
+// offset of the piece's first element in the operand, count).
 template <class Body>
-inline void for_each_piece(const Loop& loop, int64_t begin, int64_t end, const Body& body) {
-  Position position(loop, begin);
+inline void for_each_piece(const Loop& loop, const Operand& operand, int64_t begin, int64_t end,
+                           const Body& body) {
   const int last = loop.ndim - 1;
-  for (int64_t done = 0; done < end - begin;) {
-    const int64_t left_in_row = loop.shape[last] - position.index[last];
-    const int64_t count = left_in_row < end - begin - done ? left_in_row : end - begin - done;
-    body(done, position, count);
-    position.advance(loop, count);
+  if (last == 0) return body(0, begin * operand.strides[0], end - begin);
+  Position position(loop, begin);
+  int64_t offset = position.offset(loop, operand);
+  const int64_t row = loop.shape[last], left_in_row = row - position.index[last];
+  int64_t count = left_in_row < end - begin ? left_in_row : end - begin;
+  // Of the first element of the row.
+  int64_t row_offset = offset - position.index[last] * operand.strides[last];
+  for (int64_t done = 0;;) {
+    body(done, offset, count);
     done += count;
+    if (done == end - begin) return;
+    int d = last - 1;
+    row_offset += operand.strides[d];
+    while (++position.index[d] == loop.shape[d]) {
+      position.index[d] = 0;
+      row_offset += operand.strides[d - 1] - loop.shape[d] * operand.strides[d];
+      --d;
+    }
+    offset = row_offset;
+    count = row < end - begin - done ? row : end - begin - done;
   }
 }
 
@@ -249,8 +263,8 @@ inline const Compute* load_run(const Loop& loop, const Operand& operand, int64_t
     using Stored = typename Element::Storage;
     const Stored* data = static_cast<const Stored*>(operand.data);
     const int64_t stride = operand.strides[last];
-    for_each_piece(loop, begin, end, [&](int64_t done, const Position& position, int64_t count) {
-      const Stored* from = data + position.offset(loop, operand);
+    for_each_piece(loop, operand, begin, end, [&](int64_t done, int64_t offset, int64_t count) {
+      const Stored* from = data + offset;
       if constexpr (__is_same(Stored, Compute) && !__is_same(Element, Bool)) {
         if (stride == 1 && count == end - begin) {
           result = from;
@@ -281,8 +295,8 @@ inline void store_run(const Loop& loop, const Operand& operand, int64_t begin, i
     using Stored = typename Element::Storage;
     Stored* data = static_cast<Stored*>(operand.data);
     const int64_t stride = operand.strides[last];
-    for_each_piece(loop, begin, end, [&](int64_t done, const Position& position, int64_t count) {
-      Stored* to = data + position.offset(loop, operand);
+    for_each_piece(loop, operand, begin, end, [&](int64_t done, int64_t offset, int64_t count) {
+      Stored* to = data + offset;
       const Compute* from = buffer + done;
       if (stride == 1) {
         store_elements(element, from, to, count);

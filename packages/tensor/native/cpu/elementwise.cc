@@ -44,6 +44,27 @@ void zip(const Loop& loop, const Operand& out, const Operand& x, const Operand& 
   });
 }
 
+// Elements of one dtype from place to place, as they are.
+template <class Stored>
+void copy(const Loop& loop, const Operand& out, const Operand& x) {
+  const int64_t out_stride = out.strides[loop.ndim - 1], x_stride = x.strides[loop.ndim - 1];
+  for_each_run(loop.numel, [&](int64_t begin, int64_t end) {
+    int64_t offsets[kRun], pieces = 0;
+    for_each_piece(loop, x, begin, end,
+                   [&](int64_t, int64_t offset, int64_t) { offsets[pieces++] = offset; });
+    pieces = 0;
+    for_each_piece(loop, out, begin, end, [&](int64_t, int64_t offset, int64_t count) {
+      const Stored* from = static_cast<const Stored*>(x.data) + offsets[pieces++];
+      Stored* to = static_cast<Stored*>(out.data) + offset;
+      if (out_stride == 1 && x_stride == 1) {
+        memmove(to, from, static_cast<size_t>(count) * sizeof(Stored));
+      } else {
+        for (int64_t i = 0; i < count; ++i) to[i * out_stride] = from[i * x_stride];
+      }
+    });
+  });
+}
+
 // A function of an angle: `exact` (the C library's) for the few that `reduced` does not take.
 void map_angles(const Loop& loop, const Operand& out, const Operand& x, auto reduced, auto exact) {
   for_each_run(loop.numel, [&](int64_t begin, int64_t end) {
@@ -89,6 +110,18 @@ constexpr float kGeluScale = 0.79788456f, kGeluCubic = 0.044715f;
 }  // namespace
 
 void unary(UnaryOp op, float a, float b, const Loop& loop, const Operand& out, const Operand& x) {
+  if (op == UnaryOp::kCopy && x.dtype == out.dtype) {
+    switch (item_size(x.dtype)) {
+      case 1:
+        return copy<uint8_t>(loop, out, x);
+      case 2:
+        return copy<uint16_t>(loop, out, x);
+      case 4:
+        return copy<uint32_t>(loop, out, x);
+      default:
+        return copy<uint64_t>(loop, out, x);
+    }
+  }
   if (!is_floating(x.dtype) && !is_floating(out.dtype)) {
     using Int = int64_t;
     switch (op) {
