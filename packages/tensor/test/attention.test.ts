@@ -176,6 +176,8 @@ test("empty and ill-fitting operands", () => {
   expect(() => scaledDotProductAttention(q, zeros([1, 2, 2, 4]), zeros([1, 2, 2, 4]))).toThrow(TensorError);
   expect(() => scaledDotProductAttention(q, zeros([1, 3, 2, 8]), q)).toThrow("do not fit together");
   expect(() => scaledDotProductAttention(q, q, q, { keyMask: zeros([1, 5], { dtype: "bool" }) })).toThrow("keyMask");
+  expect(() => scaledDotProductAttention(zeros([1, 193, 1, 4]), zeros([1, 1, 1, 4]), zeros([1, 1, 1, 4]))).toThrow("at most 192");
+  expect(() => scaledDotProductAttention(zeros([1, 1, 1, 0]), zeros([1, 1, 1, 0]), zeros([1, 1, 1, 0]))).toThrow("must not be 0");
   expect(() => scaledDotProductAttention(q, q, q, { window: 0 })).toThrow("window");
   expect(() => scaledDotProductAttention(q, q, q, { querySegments: zeros([1, 2], { dtype: "int32" }) })).toThrow("go together");
 });

@@ -1,12 +1,12 @@
-// Attention by blocks of query rows. For each (batch, head, block): scores by one product, masked softmax in place, values by a second
-// product. Backward recomputes the scores from q, k and the saved log-sum-exp (Dao et al., "FlashAttention", 2022, section 3.1), with
-// one float32 accumulator of dk and dv for each query head; heads of a group are then added in order.
+// Attention by blocks of query rows. For each (batch, key-value head, block): scores by one product, masked softmax in place, values
+// by a second product. The rows of a block are (token, query head of the group): all heads of a group share the packed keys
+// and values, and the gradients of these add up over the group inside the products. Backward recomputes the scores from q, k and
+// the saved log-sum-exp (Dao et al., "FlashAttention", 2022, section 3.1).
 #include "cpu/attention.h"
 
 #include "cpu/elements.h"
 #include "cpu/gemm.h"
 #include "cpu/kernel_sources.h"
-#include "cpu/matmul.h"
 #include "cpu/vector_math.h"
 #include "engine/thread_pool.h"
 
@@ -14,8 +14,8 @@ namespace fms_accel::FMS_ACCEL_ISA {
 
 namespace {
 
-// Rows of a block: enough to pay for packing the keys, few enough that little of the causal triangle is computed in vain.
-constexpr int64_t kBlock = 128;
+// Most rows of a block: enough to pay for packing the keys, few enough that little of the causal triangle is computed in vain.
+constexpr int64_t kRows = kMostHeadsOfGroup;
 constexpr float kInfinity = __builtin_inff();
 
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -42,29 +42,80 @@ KeyRange keys_of_block(const AttentionArguments& p, int64_t i0, int64_t i1) {
   return {keys_of_row(p, i0).begin, keys_of_row(p, i1 - 1).end};
 }
 
-// C [m, n] = alpha * A · B (+ C), all row-major but for `transposed` operands, which are stored the other way round.
+// A row-major matrix as an operand whose rows are the lanes (`by_row`) or the summed dimension (`by_column`). `index`, where given,
+// picks the stored row, in units of `row_stride`.
 struct Matrix {
   const void* data;
   DType dtype;
   int64_t row_stride;
-  bool transposed = false;
+  const int32_t* index = nullptr;
 };
-void multiply(const AttentionArguments& p, int64_t m, int64_t n, int64_t k, float alpha, const Matrix& a, const Matrix& b,
-              float beta, void* c, DType c_dtype, int64_t c_stride) {
-  MatmulArguments arguments;
+DenseOperand by_row(const Matrix& m) { return {m.data, m.dtype, m.row_stride, 1, m.index, nullptr}; }
+DenseOperand by_column(const Matrix& m) { return {m.data, m.dtype, 1, m.row_stride, nullptr, m.index}; }
+
+// C [m, n] = alpha * A · B + beta * C, float32, rows of C `n` apart.
+void multiply(const AttentionArguments& p, int64_t m, int64_t n, int64_t k, float alpha, const DenseOperand& a,
+              const DenseOperand& b, float beta, float* c) {
+  GemmArguments arguments;
   arguments.m = m;
   arguments.n = n;
   arguments.k = k;
-  arguments.a = {a.data, a.dtype, a.transposed ? 1 : a.row_stride, a.transposed ? a.row_stride : 1, 0};
-  arguments.b = {b.data, b.dtype, b.transposed ? 1 : b.row_stride, b.transposed ? b.row_stride : 1, 0};
-  arguments.c = c;
-  arguments.c_dtype = c_dtype;
-  arguments.c_row_stride = c_stride;
+  arguments.a.dense = a;
+  arguments.b.dense = b;
+  arguments.c.data = c;
+  arguments.c.row_stride = n;
   arguments.compute = p.compute_bfloat16 ? Compute::kBFloat16 : Compute::kFloat32;
   arguments.alpha = alpha;
   arguments.beta = beta;
-  kGemmKernels.matmul(arguments);
+  kGemmKernels.gemm(arguments);
 }
+
+// The queries of one (batch, key-value head), block by block.
+struct Blocks {
+  const AttentionArguments& p;
+  int64_t group, tokens, count;  // heads of a group, tokens of a block, blocks
+
+  explicit Blocks(const AttentionArguments& arguments) : p(arguments), group(p.heads / p.kv_heads), tokens(1) {
+    while (tokens * 2 * group <= kRows) tokens *= 2;
+    count = (p.queries + tokens - 1) / tokens;
+  }
+  int64_t most_rows() const { return tokens * group; }
+};
+
+struct Block {
+  int64_t batch, kv_head, first_head, group, first_token, rows;
+  KeyRange keys;
+  int64_t key_count;
+
+  Block(const Blocks& blocks, int64_t batch_index, int64_t kv_head_index, int64_t index)
+      : batch(batch_index),
+        kv_head(kv_head_index),
+        first_head(kv_head_index * blocks.group),
+        group(blocks.group),
+        first_token(index * blocks.tokens) {
+    const int64_t end = smaller(blocks.p.queries, first_token + blocks.tokens);
+    rows = (end - first_token) * group;
+    keys = keys_of_block(blocks.p, first_token, end);
+    key_count = larger(0, keys.end - keys.begin);
+  }
+  int64_t token(int64_t row) const { return first_token + row / group; }
+  int64_t head(int64_t row) const { return first_head + row % group; }
+  int64_t statistics_index(const AttentionArguments& p, int64_t row) const {
+    return (batch * p.heads + head(row)) * p.queries + token(row);
+  }
+  const void* row_of(const AttentionTensor& t, int64_t row) const { return at(t, batch, head(row), token(row)); }
+
+  // The rows of q, or of the gradient. The launcher sees to it that `width` divides the strides of heads and tokens.
+  Matrix query_rows(const AttentionTensor& t, int64_t width, int32_t* index) const {
+    for (int64_t r = 0; r < rows; ++r) {
+      index[r] = static_cast<int32_t>(r / group * (t.token_stride / width) + r % group * (t.head_stride / width));
+    }
+    return {at(t, batch, first_head, first_token), t.dtype, width, index};
+  }
+  Matrix key_rows(const AttentionTensor& t) const {
+    return {at(t, batch, kv_head, keys.begin), t.dtype, t.token_stride};
+  }
+};
 
 // scores[0, count) of row i against keys [first, first + count): caps them and sets those of invisible keys to -inf.
 void mask_row(const AttentionArguments& p, int64_t batch, int64_t i, int64_t first, int64_t count, float* scores) {
@@ -163,25 +214,26 @@ class Scratch {
 }  // namespace
 
 void attention_forward(const AttentionArguments& p) {
-  const int64_t blocks = (p.queries + kBlock - 1) / kBlock, group = p.heads / p.kv_heads;
-  parallel_for(p.batch * p.heads * blocks, [&](int64_t item, int thread) {
-    const int64_t block = item % blocks, head = item / blocks % p.heads, batch = item / blocks / p.heads;
-    const int64_t i0 = block * kBlock, i1 = smaller(p.queries, i0 + kBlock), rows = i1 - i0;
-    const KeyRange keys = keys_of_block(p, i0, i1);
-    const int64_t count = larger(0, keys.end - keys.begin);
-    Scratch scratch(thread, kBlock * (count + p.value_dim) + 64);
+  const Blocks blocks(p);
+  parallel_for(p.batch * p.kv_heads * blocks.count, [&](int64_t item, int thread) {
+    // The last blocks see the most keys: they go first, so that threads end together.
+    const int64_t index = blocks.count - 1 - item / (p.batch * p.kv_heads), pair = item % (p.batch * p.kv_heads);
+    const Block block(blocks, pair / p.kv_heads, pair % p.kv_heads, index);
+    const int64_t rows = block.rows, count = block.key_count;
+    Scratch scratch(thread, blocks.most_rows() * (count + p.value_dim) + 64);
     float* scores = scratch.take(rows * count);
     float* values = scratch.take(rows * p.value_dim);
+    int32_t indices[kRows];
+    float factors[kRows];
     if (count > 0) {
-      multiply(p, rows, count, p.head_dim, p.scale, {at(p.q, batch, head, i0), p.q.dtype, p.q.token_stride},
-               {at(p.k, batch, head / group, keys.begin), p.k.dtype, p.k.token_stride, true}, 0, scores, DType::kFloat32, count);
+      multiply(p, rows, count, p.head_dim, p.scale, by_row(block.query_rows(p.q, p.head_dim, indices)),
+               by_row(block.key_rows(p.k)), 0, scores);
     }
-    float factors[kBlock];
     for (int64_t r = 0; r < rows; ++r) {
       float* row = scores + r * count;
-      mask_row(p, batch, i0 + r, keys.begin, count, row);
+      mask_row(p, block.batch, block.token(r), block.keys.begin, count, row);
       const float maximum = row_maximum(row, count);
-      float* lse = p.lse + (batch * p.heads + head) * p.queries + i0 + r;
+      float* lse = p.lse + block.statistics_index(p, r);
       if (maximum == -kInfinity) {  // no visible key, or nothing but NaN
         bool has_nan = false;
         for (int64_t j = 0; j < count; ++j) {
@@ -197,92 +249,84 @@ void attention_forward(const AttentionArguments& p) {
       *lse = maximum + __builtin_logf(sum);
     }
     if (count > 0) {
-      multiply(p, rows, p.value_dim, count, 1, {scores, DType::kFloat32, count},
-               {at(p.v, batch, head / group, keys.begin), p.v.dtype, p.v.token_stride}, 0, values, DType::kFloat32, p.value_dim);
+      multiply(p, rows, p.value_dim, count, 1, by_row({scores, DType::kFloat32, count}), by_column(block.key_rows(p.v)), 0,
+               values);
     } else {
       for (int64_t j = 0; j < rows * p.value_dim; ++j) values[j] = 0;
     }
     for (int64_t r = 0; r < rows; ++r) {
-      narrow(values + r * p.value_dim, p.value_dim, factors[r], at(p.out, batch, head, i0 + r), p.out.dtype);
+      narrow(values + r * p.value_dim, p.value_dim, factors[r], block.row_of(p.out, r), p.out.dtype);
     }
   });
 }
 
-void attention_backward(const AttentionArguments& p) {
-  const int64_t blocks = (p.queries + kBlock - 1) / kBlock, group = p.heads / p.kv_heads;
-  const int64_t widest = p.head_dim + p.value_dim;
-  float* sums = p.key_value_sums;
-  parallel_for(p.batch * p.heads, [&](int64_t item, int thread) {
-    const int64_t head = item % p.heads, batch = item / p.heads, kv_head = head / group;
-    float* dk = sums + item * p.keys * widest;
-    float* dv = dk + p.keys * p.head_dim;
-    for (int64_t j = 0; j < p.keys * widest; ++j) dk[j] = 0;
-    Scratch scratch(thread, kBlock * (2 * p.keys + 2 * widest) + 256);
-    float* probabilities = scratch.take(kBlock * p.keys);
-    float* slopes = scratch.take(kBlock * p.keys);
-    float* gradient_row = scratch.take(p.value_dim);
-    float* out_row = scratch.take(p.value_dim);
-    for (int64_t block = 0; block < blocks; ++block) {
-      const int64_t i0 = block * kBlock, i1 = smaller(p.queries, i0 + kBlock), rows = i1 - i0;
-      const KeyRange keys = keys_of_block(p, i0, i1);
-      const int64_t count = larger(0, keys.end - keys.begin);
-      const Matrix q{at(p.q, batch, head, i0), p.q.dtype, p.q.token_stride};
-      const Matrix k{at(p.k, batch, kv_head, keys.begin), p.k.dtype, p.k.token_stride};
-      const Matrix v{at(p.v, batch, kv_head, keys.begin), p.v.dtype, p.v.token_stride};
-      const Matrix g{at(p.out_gradient, batch, head, i0), p.out_gradient.dtype, p.out_gradient.token_stride};
-      const auto transposed = [](Matrix m) {
-        m.transposed = true;
-        return m;
-      };
-      void* dq = const_cast<void*>(at(p.q_gradient, batch, head, i0));
-      if (count > 0) {
-        multiply(p, rows, count, p.head_dim, p.scale, q, transposed(k), 0, probabilities, DType::kFloat32, count);
-        multiply(p, rows, count, p.value_dim, 1, g, transposed(v), 0, slopes, DType::kFloat32, count);
-      }
-      for (int64_t r = 0; r < rows; ++r) {
-        float* s = probabilities + r * count;
-        float* d = slopes + r * count;
-        const float lse = p.lse[(batch * p.heads + head) * p.queries + i0 + r];
-        widen(at(p.out_gradient, batch, head, i0 + r), p.out_gradient.dtype, p.value_dim, gradient_row);
-        widen(at(p.out, batch, head, i0 + r), p.out.dtype, p.value_dim, out_row);
-        const float delta = dot(gradient_row, out_row, p.value_dim);
-        mask_row(p, batch, i0 + r, keys.begin, count, s);
-        if (p.soft_cap > 0) {
-          for (int64_t j = 0; j < count; ++j) {
-            const float capped = s[j] / p.soft_cap, weight = exp_of(s[j] - lse);
-            d[j] = weight > 0 ? weight * (d[j] - delta) * p.scale * (1.0f - capped * capped) : 0.0f;
-            s[j] = weight;
-          }
-        } else {
-          for (int64_t j = 0; j < count; ++j) {
-            const float weight = exp_of(s[j] - lse);
-            d[j] = weight * (d[j] - delta) * p.scale;
-            s[j] = weight;
-          }
-        }
-      }
-      const Matrix weights{probabilities, DType::kFloat32, count}, ds{slopes, DType::kFloat32, count};
-      multiply(p, rows, p.head_dim, count, 1, ds, k, 0, dq, p.q_gradient.dtype, p.q_gradient.token_stride);
-      if (count == 0) continue;
-      multiply(p, count, p.value_dim, rows, 1, transposed(weights), g, 1, dv + keys.begin * p.value_dim, DType::kFloat32,
-               p.value_dim);
-      multiply(p, count, p.head_dim, rows, 1, transposed(ds), q, 1, dk + keys.begin * p.head_dim, DType::kFloat32, p.head_dim);
+namespace {
+
+// In place of scores s and of the gradient d of the probabilities: the probabilities, and the gradient of q · k.
+void softmax_gradient(const AttentionArguments& p, int64_t count, float lse, float delta, float* s, float* d) {
+  if (p.soft_cap > 0) {
+    for (int64_t j = 0; j < count; ++j) {
+      const float capped = s[j] / p.soft_cap, weight = exp_of(s[j] - lse);
+      d[j] = weight > 0 ? weight * (d[j] - delta) * p.scale * (1.0f - capped * capped) : 0.0f;
+      s[j] = weight;
     }
-  });
+    return;
+  }
+  for (int64_t j = 0; j < count; ++j) {
+    const float weight = exp_of(s[j] - lse);
+    d[j] = weight * (d[j] - delta) * p.scale;
+    s[j] = weight;
+  }
+}
+
+}  // namespace
+
+void attention_backward(const AttentionArguments& p) {
+  const Blocks blocks(p);
+  const int64_t widest = p.head_dim + p.value_dim;
   parallel_for(p.batch * p.kv_heads, [&](int64_t item, int thread) {
     const int64_t kv_head = item % p.kv_heads, batch = item / p.kv_heads;
-    Scratch scratch(thread, widest + 64);
-    float* row = scratch.take(widest);
-    for (int64_t j = 0; j < p.keys; ++j) {
-      for (int64_t c = 0; c < widest; ++c) row[c] = 0;
-      for (int64_t h = 0; h < group; ++h) {
-        const float* dk = sums + (batch * p.heads + kv_head * group + h) * p.keys * widest;
-        const float* dv = dk + p.keys * p.head_dim;
-        for (int64_t c = 0; c < p.head_dim; ++c) row[c] += dk[j * p.head_dim + c];
-        for (int64_t c = 0; c < p.value_dim; ++c) row[p.head_dim + c] += dv[j * p.value_dim + c];
+    Scratch scratch(thread, p.keys * widest + blocks.most_rows() * (2 * p.keys + p.head_dim) + 2 * widest + 256);
+    float* dk = scratch.take(p.keys * p.head_dim);
+    float* dv = scratch.take(p.keys * p.value_dim);
+    float* probabilities = scratch.take(blocks.most_rows() * p.keys);
+    float* slopes = scratch.take(blocks.most_rows() * p.keys);
+    float* dq = scratch.take(blocks.most_rows() * p.head_dim);
+    float* gradient_row = scratch.take(p.value_dim);
+    float* out_row = scratch.take(p.value_dim);
+    for (int64_t j = 0; j < p.keys * p.head_dim; ++j) dk[j] = 0;
+    for (int64_t j = 0; j < p.keys * p.value_dim; ++j) dv[j] = 0;
+    int32_t query_indices[kRows], gradient_indices[kRows];
+    for (int64_t index = 0; index < blocks.count; ++index) {
+      const Block block(blocks, batch, kv_head, index);
+      const int64_t rows = block.rows, count = block.key_count;
+      if (count == 0) {
+        for (int64_t j = 0; j < rows * p.head_dim; ++j) dq[j] = 0;
+      } else {
+        const Matrix q = block.query_rows(p.q, p.head_dim, query_indices), k = block.key_rows(p.k), v = block.key_rows(p.v);
+        const Matrix g = block.query_rows(p.out_gradient, p.value_dim, gradient_indices);
+        multiply(p, rows, count, p.head_dim, p.scale, by_row(q), by_row(k), 0, probabilities);
+        multiply(p, rows, count, p.value_dim, 1, by_row(g), by_row(v), 0, slopes);
+        for (int64_t r = 0; r < rows; ++r) {
+          widen(block.row_of(p.out_gradient, r), p.out_gradient.dtype, p.value_dim, gradient_row);
+          widen(block.row_of(p.out, r), p.out.dtype, p.value_dim, out_row);
+          float* s = probabilities + r * count;
+          mask_row(p, batch, block.token(r), block.keys.begin, count, s);
+          softmax_gradient(p, count, p.lse[block.statistics_index(p, r)], dot(gradient_row, out_row, p.value_dim), s,
+                           slopes + r * count);
+        }
+        const Matrix weights{probabilities, DType::kFloat32, count}, ds{slopes, DType::kFloat32, count};
+        multiply(p, rows, p.head_dim, count, 1, by_row(ds), by_column(k), 0, dq);
+        multiply(p, count, p.value_dim, rows, 1, by_column(weights), by_column(g), 1, dv + block.keys.begin * p.value_dim);
+        multiply(p, count, p.head_dim, rows, 1, by_column(ds), by_column(q), 1, dk + block.keys.begin * p.head_dim);
       }
-      narrow(row, p.head_dim, 1, at(p.k_gradient, batch, kv_head, j), p.k_gradient.dtype);
-      narrow(row + p.head_dim, p.value_dim, 1, at(p.v_gradient, batch, kv_head, j), p.v_gradient.dtype);
+      for (int64_t r = 0; r < rows; ++r) {
+        narrow(dq + r * p.head_dim, p.head_dim, 1, block.row_of(p.q_gradient, r), p.q_gradient.dtype);
+      }
+    }
+    for (int64_t j = 0; j < p.keys; ++j) {
+      narrow(dk + j * p.head_dim, p.head_dim, 1, at(p.k_gradient, batch, kv_head, j), p.k_gradient.dtype);
+      narrow(dv + j * p.value_dim, p.value_dim, 1, at(p.v_gradient, batch, kv_head, j), p.v_gradient.dtype);
     }
   });
 }

@@ -6,12 +6,15 @@
 
 namespace fms_accel {
 
-// [batch, heads, tokens, head_dim]; the last dimension is contiguous, strides are in elements.
+// [batch, heads, tokens, head_dim]; the last dimension is contiguous, strides are in elements. Strides of heads and tokens of q
+// and of out_gradient are multiples of the last dimension.
 struct AttentionTensor {
   void* data = nullptr;
   DType dtype = DType::kFloat32;
   int64_t batch_stride = 0, head_stride = 0, token_stride = 0;
 };
+
+constexpr int64_t kMostHeadsOfGroup = 192;  // query heads for each key-value head
 
 struct AttentionArguments {
   int64_t batch = 0, heads = 0, kv_heads = 0, queries = 0, keys = 0, head_dim = 0, value_dim = 0;
@@ -21,7 +24,6 @@ struct AttentionArguments {
   float* lse = nullptr;
   // Backward only: `out` is read.
   AttentionTensor out_gradient, q_gradient, k_gradient, v_gradient;
-  float* key_value_sums = nullptr;  // backward's scratch, [batch * heads, keys * (head_dim + value_dim)]
 
   float scale = 1;
   float soft_cap = 0;  // s becomes soft_cap * tanh(s / soft_cap); 0 is none

@@ -11,6 +11,14 @@ namespace {
 
 Tensor with_contiguous_rows(const Tensor& x) { return x.stride(-1) == 1 || x.size(-1) == 1 ? x : contiguous(x); }
 
+// Also with strides of heads and tokens that are whole rows: what a projection gives when its heads are split off.
+Tensor with_whole_rows(const Tensor& x) {
+  const bool is_whole = x.ndim == 4 && x.shape[3] > 0 && x.stride(-1) == 1 && x.strides[1] % x.shape[3] == 0 &&
+                        x.strides[2] % x.shape[3] == 0 &&
+                        x.shape[1] * x.strides[1] + x.shape[2] * x.strides[2] < (int64_t{1} << 31);
+  return is_whole ? x : contiguous(x);
+}
+
 AttentionTensor pointer(const Tensor& x) { return {x.raw(), x.dtype, x.strides[0], x.strides[1], x.strides[2]}; }
 
 // [B, H, T, D] that lies in memory as [B, T, H, D].
@@ -39,6 +47,9 @@ AttentionArguments arguments_of(const Tensor& q, const Tensor& k, const Tensor& 
   check(k.shape[0] == q.shape[0] && v.shape[0] == q.shape[0] && v.shape[1] == k.shape[1] && v.shape[2] == k.shape[2] &&
             k.shape[3] == q.shape[3] && (k.shape[1] > 0 ? q.shape[1] % k.shape[1] == 0 : q.shape[1] == 0),
         "scaledDotProductAttention: shapes ", shape_of(q), ", ", shape_of(k), ", ", shape_of(v), " do not fit together");
+  check(q.shape[3] > 0 && v.shape[3] > 0, "scaledDotProductAttention: the dimension of a head must not be 0");
+  check(q.shape[1] <= kMostHeadsOfGroup * k.shape[1], "scaledDotProductAttention: at most ", kMostHeadsOfGroup,
+        " query heads share a key-value head, found ", q.shape[1], " for ", k.shape[1]);
   check_same_device("scaledDotProductAttention", {&q, &k, &v});
   AttentionArguments p;
   p.batch = q.shape[0];
@@ -72,7 +83,7 @@ AttentionArguments arguments_of(const Tensor& q, const Tensor& k, const Tensor& 
 }  // namespace
 
 AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
-  const Tensor query = with_contiguous_rows(q), key = with_contiguous_rows(k), value = with_contiguous_rows(v);
+  const Tensor query = with_whole_rows(q), key = with_contiguous_rows(k), value = with_contiguous_rows(v);
   AttentionArguments p = arguments_of(query, key, value, options);
   check(is_floating(options.dtype), "scaledDotProductAttention: the result must be floating");
   AttentionResult result{heads_inside(p.batch, p.heads, p.queries, p.value_dim, options.dtype, q.device()),
@@ -85,8 +96,8 @@ AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v, con
 
 AttentionGradients attention_gradients(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionResult& result,
                                        const Tensor& out_gradient, const AttentionOptions& options) {
-  const Tensor query = with_contiguous_rows(q), key = with_contiguous_rows(k), value = with_contiguous_rows(v);
-  const Tensor gradient = with_contiguous_rows(out_gradient), out = with_contiguous_rows(result.out);
+  const Tensor query = with_whole_rows(q), key = with_contiguous_rows(k), value = with_contiguous_rows(v);
+  const Tensor gradient = with_whole_rows(out_gradient), out = with_contiguous_rows(result.out);
   AttentionArguments p = arguments_of(query, key, value, options);
   check(gradient.sizes() == out.sizes() && is_floating(gradient.dtype) &&
             out.sizes() == Shape({p.batch, p.heads, p.queries, p.value_dim}) && is_floating(out.dtype),
@@ -106,8 +117,6 @@ AttentionGradients attention_gradients(const Tensor& q, const Tensor& k, const T
   p.q_gradient = pointer(gradients.q);
   p.k_gradient = pointer(gradients.k);
   p.v_gradient = pointer(gradients.v);
-  const Tensor sums = empty({p.batch, p.heads, p.keys, p.head_dim + p.value_dim}, DType::kFloat32, q.device());
-  p.key_value_sums = sums.data<float>();
   if (p.batch > 0 && p.heads > 0) kernels_of(q).attention_backward(p);
   return gradients;
 }

@@ -1,0 +1,91 @@
+// Training steps against Hugging Face + PEFT on this machine, in one run: peak, peer, ours, ours, peer, peak.
+//   node src/compare-training.mjs [--python venv/bin/python] [--shape 135m] [--dtype bfloat16,float32] [--lengths 512,512,512,512]
+// Without --python (a virtual environment with peer/requirements.txt) only ours is timed, and the output says so. Nothing else may run meanwhile.
+import { spawnSync } from "node:child_process";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { cpus } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const { values: options } = parseArgs({
+  options: {
+    python: { type: "string" },
+    shape: { type: "string", default: "135m" },
+    dtype: { type: "string", default: "bfloat16,float32" },
+    lengths: { type: "string", default: "512,512,512,512" },
+    steps: { type: "string", default: "4" },
+    threads: { type: "string", default: String(cpus().length) },
+    out: { type: "string" },
+  },
+});
+
+function run(command, flags) {
+  const result = spawnSync(command, flags, {
+    cwd: root,
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "inherit"],
+    env: { ...process.env, FMS_ACCEL_NUM_THREADS: options.threads },
+  });
+  if (result.status !== 0) throw new Error(`${command} ${flags.join(" ")} ended with ${result.status ?? result.signal}`);
+  return result.stdout.trim().split("\n");
+}
+
+// GFLOP/s of multiply-adds in registers, on all threads.
+function peak(dtype) {
+  const program = join(root, "../../packages/tensor/build/Release/gemm_bench");
+  const filter = `dense forward ${dtype === "bfloat16" ? "bf16" : "f32"} 2048x2048 512 ${options.threads}`;
+  const rows = run(program, ["--json", "--threads", options.threads, "--filter", filter]).map((line) => JSON.parse(line));
+  return Math.max(...rows.map((row) => row.peak));
+}
+
+const ours = (dtype) =>
+  JSON.parse(
+    run(process.execPath, [
+      "src/train-step.mjs", "--shape", options.shape, "--dtype", dtype, "--lengths", options.lengths, "--steps", options.steps,
+    ]).at(-1),
+  );
+
+function theirs(dtype) {
+  if (options.python === undefined) return undefined;
+  const line = run(options.python, [
+    "peer/train_step.py", "--shape", options.shape, "--method", "lora", "--dtype", dtype, "--lengths", options.lengths,
+    "--threads", options.threads, "--steps", options.steps, "--device", "cpu",
+  ]).at(-1);
+  return JSON.parse(line);
+}
+
+const results = [];
+for (const dtype of options.dtype.split(",")) {
+  const peaks = [peak(dtype)];
+  const peers = [theirs(dtype)];
+  const own = [ours(dtype), ours(dtype)];
+  peers.push(theirs(dtype));
+  peaks.push(peak(dtype));
+  const best = own.reduce((a, b) => (b.tokensPerSecond > a.tokensPerSecond ? b : a));
+  const peer = peers.reduce((a, b) => (b !== undefined && (a === undefined || b.tokens_per_second > a.tokens_per_second) ? b : a));
+  const row = {
+    shape: options.shape,
+    dtype,
+    lengths: options.lengths,
+    threads: Number(options.threads),
+    peakGflops: peaks,
+    tokensPerSecond: best.tokensPerSecond,
+    shareOfPeak: best.gflopsPerSecond / Math.max(...peaks),
+    peakMib: Math.max(...own.map((one) => one.peakMib)),
+    peerTokensPerSecond: peer?.tokens_per_second,
+    peerPeakMib: peer?.peak_mib,
+    timesFaster: peer && best.tokensPerSecond / peer.tokens_per_second,
+    memoryShare: peer && Math.max(...own.map((one) => one.peakMib)) / peer.peak_mib,
+  };
+  results.push(row);
+  console.log(JSON.stringify(row));
+}
+if (options.python === undefined) console.log("the peer was skipped: give --python, a virtual environment with peer/requirements.txt");
+if (options.out !== undefined) {
+  mkdirSync(join(root, "refs"), { recursive: true });
+  const columns = Object.keys(results[0]);
+  const lines = results.map((row) => columns.map((column) => JSON.stringify(row[column] ?? "")).join(";"));
+  writeFileSync(join(root, "refs", options.out), `${columns.join(";")}\n${lines.join("\n")}\n`);
+}
