@@ -34,9 +34,9 @@ function run(command, flags) {
 
 // GFLOP/s of multiply-adds in registers, on all threads.
 function peak(dtype) {
-  const program = join(root, "../../packages/tensor/build/Release/gemm_bench");
+  const program = join(root, "../../packages/tensor/bench/gemm.mjs");
   const filter = `dense forward ${dtype === "bfloat16" ? "bf16" : "f32"} 2048x2048 512 ${options.threads}`;
-  const rows = run(program, ["--json", "--threads", options.threads, "--filter", filter]).map((line) => JSON.parse(line));
+  const rows = run(process.execPath, [program, "--json", "--threads", options.threads, "--filter", filter]).map((line) => JSON.parse(line));
   return Math.max(...rows.map((row) => row.peak));
 }
 

@@ -2,7 +2,7 @@
 //   node src/train-step.mjs --shape 135m --dtype bfloat16 --lengths 512,512,512,512 [--steps 4] [--profile] [--growth]
 import { parseArgs } from "node:util";
 import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@fms-accel/models";
-import { AdamW, clipGradNorm, engineInfo, memoryStats, scope, startProfile, tensor } from "@fms-accel/tensor";
+import { AdamW, clipGradNorm, engineInfo, memoryStats, prepackWeight, scope, startProfile, tensor } from "@fms-accel/tensor";
 import { loraStepFlops, SHAPES } from "./shapes.mjs";
 
 const { values: options } = parseArgs({
@@ -13,6 +13,7 @@ const { values: options } = parseArgs({
     steps: { type: "string", default: "4" },
     profile: { type: "boolean", default: false },
     checkpointing: { type: "boolean", default: false },
+    prepack: { type: "boolean", default: false },
     growth: { type: "boolean", default: false },
   },
 });
@@ -25,6 +26,12 @@ const adapted = getPeftModel(model, new LoraConfig({ r: 16, loraAlpha: 16, loraD
 adapted.train();
 model.gradientCheckpointing = options.checkpointing;
 const trainable = [...adapted.parameters()].filter((parameter) => parameter.requiresGrad);
+if (options.prepack) {
+  for (const [name, parameter] of adapted.namedParameters()) {
+    const isMatrix = parameter.ndim === 2 && !parameter.requiresGrad && !name.includes("embed_tokens");
+    if (isMatrix) prepackWeight(parameter, options.dtype, { backward: true });
+  }
+}
 const optimizer = new AdamW([{ params: trainable, weightDecay: 0.01 }], { lr: 1e-4 });
 
 let state = 1;

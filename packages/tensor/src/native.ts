@@ -44,6 +44,7 @@ export interface NativeEngine {
   viewBytes(file: Handle, byteOffset: number, shape: readonly number[], dtype: number): Handle;
   release(x: Handle): void;
   describe(x: Handle): void;
+  reportMemory(x: Handle, isOwnedByCollector: boolean): void;
   isExclusive(x: Handle): boolean;
   readBytes(x: Handle): ArrayBuffer;
   memoryStatistics(): MemoryStatistics;

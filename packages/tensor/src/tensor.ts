@@ -9,7 +9,10 @@ import { track, untrack } from "./scope.ts";
 export type TypedArray = Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array | Uint16Array;
 
 // Tensors that no scope owns are released when JavaScript forgets them.
-const forgotten = new FinalizationRegistry<Handle>((handle) => native.release(handle));
+const forgotten = new FinalizationRegistry<Handle>((handle) => {
+  native.reportMemory(handle, false);
+  native.release(handle);
+});
 
 /**
  * An n-dimensional array on a device: a strided view of native memory. Operations are free functions (`add(x, y)`);
@@ -146,7 +149,10 @@ export class Tensor implements Disposable {
   /** @internal One owner less; the last one frees the memory. */
   releaseOwner(): void {
     if (--this.#owners > 0) return;
-    if (this.#registered) forgotten.unregister(this);
+    if (this.#registered) {
+      forgotten.unregister(this);
+      native.reportMemory(this.handle, false);
+    }
     native.release(this.handle);
     this.node?.release();
     this.node = undefined;
@@ -178,6 +184,7 @@ export class Tensor implements Disposable {
     if (this.#registered) return;
     this.#registered = true;
     forgotten.register(this, this.handle, this);
+    native.reportMemory(this.handle, true);
   }
 
   toString(): string {

@@ -30,16 +30,14 @@ void Environment::describe(Handle handle) {
 double Environment::emit(Tensor tensor) {
   const Handle handle = tensors_.insert(std::move(tensor));
   describe(handle);
-  report_memory();
   return static_cast<double>(handle);
 }
 
-void Environment::report_memory() {
-  constexpr int64_t kStep = int64_t{1} << 20;
-  const int64_t live = host_memory_statistics().live_bytes;
-  if (std::llabs(live - reported_bytes_) < kStep) return;
-  Napi::MemoryManagement::AdjustExternalMemory(env_, live - reported_bytes_);
-  reported_bytes_ = live;
+void Environment::report_memory(Handle handle, bool is_owned_by_collector) {
+  const Tensor& tensor = tensors_.resolve(handle);
+  if (tensor.storage->read_only) return;  // pages of a file, which the system takes back when it needs them
+  const int64_t bytes = tensor.numel() * static_cast<int64_t>(item_size(tensor.dtype));
+  Napi::MemoryManagement::AdjustExternalMemory(env_, is_owned_by_collector ? bytes : -bytes);
 }
 
 Napi::Error Environment::error(const std::string& message) const {

@@ -26,8 +26,9 @@ class Environment {
   void set_record(Napi::Float64Array record);
   void set_error_class(Napi::Function error_class) { error_class_ = Napi::Persistent(error_class); }
   Napi::Error error(const std::string& message) const;
-  // Tells V8 how many bytes tensors hold, so that it collects forgotten ones.
-  void report_memory();
+  // Tells V8 that the bytes of a tensor are freed by its garbage collector, or no longer, so that it runs often enough. Tensors
+  // of a scope are not counted: they would only make it run in vain.
+  void report_memory(Handle handle, bool is_owned_by_collector);
 
  private:
   Napi::Env env_;
@@ -35,7 +36,6 @@ class Environment {
   Napi::Reference<Napi::Float64Array> record_reference_;
   double* record_ = nullptr;
   Napi::FunctionReference error_class_;
-  int64_t reported_bytes_ = 0;
 };
 
 class Arguments {

@@ -39,7 +39,10 @@ void register_memory(Napi::Env env, Napi::Object exports) {
   });
   define(env, exports, "release", [](const Arguments& a) {
     a.environment().tensors().release(a.handle(0));
-    a.environment().report_memory();
+    return a.napi().Undefined();
+  });
+  define(env, exports, "reportMemory", [](const Arguments& a) {
+    a.environment().report_memory(a.handle(0), a.boolean(1));
     return a.napi().Undefined();
   });
   define(env, exports, "describe", [](const Arguments& a) {

@@ -14,7 +14,7 @@
 namespace fms_accel {
 namespace {
 
-constexpr size_t kLarge = size_t{1} << 20;
+constexpr size_t kLarge = size_t{64} << 10;
 constexpr size_t kHugePage = size_t{2} << 20;
 // Free blocks are kept as long as they and what is live stay within the largest amount that was live lately (a training step
 // allocates the same blocks as the one before), and this much beyond; then the largest are given back to the system.

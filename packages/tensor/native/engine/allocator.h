@@ -1,4 +1,4 @@
-// Host memory for tensors: 64-byte aligned; blocks of a megabyte and more are kept and handed out again, because a fresh
+// Host memory for tensors: 64-byte aligned; blocks of 64 KiB and more are kept and handed out again, because a fresh
 // mapping costs a page fault for every 4 KiB.
 #pragma once
 #include <cstddef>
