@@ -20,9 +20,11 @@ const TRAINING = {
   target_modules: "all-linear",
   learning_rate: "2e-3",
   lr_scheduler_type: "cosine",
-  num_train_epochs: "8",
+  num_train_epochs: "24",
   per_device_train_batch_size: "8",
-  logging_steps: "1",
+  max_seq_length: "256",
+  logging_strategy: "steps",
+  logging_steps: "50",
   save_strategy: "no",
 };
 
