@@ -55,6 +55,8 @@ function realLogits(logits: Float32Array, reference: ReadonlyMap<string, Referen
 }
 
 const LOGITS = 1e-5;
+// Relative, as for the architectures: Hugging Face adds the loss in float32, and for llama-regex its 7.39716005 is 1.2e-6 away from the
+// float64 loss of its own logits, 7.39715887 (ours: 7.39715862).
 const LOSS = 1e-6;
 const GRADIENT = 1e-5;
 const MERGED = 1e-6;
@@ -77,7 +79,7 @@ describe.each(cases)("%s", (name) => {
     expectClose(logitsOf(model), expectedLogits, { absolute: LOGITS }, "logits");
     scope(() => {
       const loss = model.forward(inputsOf(reference)).loss!;
-      expect(Math.abs(loss.item() - expected.loss)).toBeLessThanOrEqual(LOSS);
+      expect(Math.abs(loss.item() - expected.loss)).toBeLessThanOrEqual(LOSS * expected.loss);
       loss.backward();
     });
     const gradients = [...reference.keys()].filter((key) => key.startsWith("grad."));
