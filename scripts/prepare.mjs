@@ -17,7 +17,7 @@ const TOOLS = [
   { tool: "cmake", commands: ["cmake"], debianPackage: "cmake" },
 ];
 
-const interactive = process.stdout.isTTY === true;
+const interactive = process.stdout.isTTY;
 const coloured = interactive && !process.env.NO_COLOR;
 export const bold = (text) => (coloured ? `\x1b[1m${text}\x1b[22m` : text);
 export const dim = (text) => (coloured ? `\x1b[2m${text}\x1b[22m` : text);

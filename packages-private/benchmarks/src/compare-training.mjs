@@ -28,7 +28,8 @@ function run(command, flags) {
     stdio: ["ignore", "pipe", "inherit"],
     env: { ...process.env, FMS_ACCEL_NUM_THREADS: options.threads },
   });
-  if (result.status !== 0) throw new Error(`${command} ${flags.join(" ")} ended with ${result.status ?? result.signal}`);
+  if (result.status !== 0)
+    throw new Error(`${command} ${flags.join(" ")} ended with ${result.status ?? result.signal}`);
   return result.stdout.trim().split("\n");
 }
 
@@ -36,22 +37,45 @@ function run(command, flags) {
 function peak(dtype) {
   const program = join(root, "../../packages/tensor/bench/gemm.mjs");
   const filter = `dense forward ${dtype === "bfloat16" ? "bf16" : "f32"} 2048x2048 512 ${options.threads}`;
-  const rows = run(process.execPath, [program, "--json", "--threads", options.threads, "--filter", filter]).map((line) => JSON.parse(line));
+  const rows = run(process.execPath, [program, "--json", "--threads", options.threads, "--filter", filter]).map(
+    (line) => JSON.parse(line),
+  );
   return Math.max(...rows.map((row) => row.peak));
 }
 
 const ours = (dtype) =>
   JSON.parse(
     run(process.execPath, [
-      "src/train-step.mjs", "--shape", options.shape, "--dtype", dtype, "--lengths", options.lengths, "--steps", options.steps,
+      "src/train-step.mjs",
+      "--shape",
+      options.shape,
+      "--dtype",
+      dtype,
+      "--lengths",
+      options.lengths,
+      "--steps",
+      options.steps,
     ]).at(-1),
   );
 
 function theirs(dtype) {
   if (options.python === undefined) return undefined;
   const line = run(options.python, [
-    "peer/train_step.py", "--shape", options.shape, "--method", "lora", "--dtype", dtype, "--lengths", options.lengths,
-    "--threads", options.threads, "--steps", options.steps, "--device", "cpu",
+    "peer/train_step.py",
+    "--shape",
+    options.shape,
+    "--method",
+    "lora",
+    "--dtype",
+    dtype,
+    "--lengths",
+    options.lengths,
+    "--threads",
+    options.threads,
+    "--steps",
+    options.steps,
+    "--device",
+    "cpu",
   ]).at(-1);
   return JSON.parse(line);
 }
@@ -64,7 +88,9 @@ for (const dtype of options.dtype.split(",")) {
   peers.push(theirs(dtype));
   peaks.push(peak(dtype));
   const best = own.reduce((a, b) => (b.tokensPerSecond > a.tokensPerSecond ? b : a));
-  const peer = peers.reduce((a, b) => (b !== undefined && (a === undefined || b.tokens_per_second > a.tokens_per_second) ? b : a));
+  const peer = peers.reduce((a, b) =>
+    b !== undefined && (a === undefined || b.tokens_per_second > a.tokens_per_second) ? b : a,
+  );
   const row = {
     shape: options.shape,
     dtype,
@@ -82,7 +108,8 @@ for (const dtype of options.dtype.split(",")) {
   results.push(row);
   console.log(JSON.stringify(row));
 }
-if (options.python === undefined) console.log("the peer was skipped: give --python, a virtual environment with peer/requirements.txt");
+if (options.python === undefined)
+  console.log("the peer was skipped: give --python, a virtual environment with peer/requirements.txt");
 if (options.out !== undefined) {
   mkdirSync(join(root, "refs"), { recursive: true });
   const columns = Object.keys(results[0]);

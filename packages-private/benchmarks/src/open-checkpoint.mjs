@@ -1,6 +1,15 @@
 // Opens a checkpoint of 2.5 GB: seconds until the model stands, and what it adds to resident memory before and after every weight is read.
 //   node src/open-checkpoint.mjs
-import { closeSync, ftruncateSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  ftruncateSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AutoModelForCausalLM } from "@fms-accel/models";

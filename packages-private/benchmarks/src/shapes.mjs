@@ -41,7 +41,15 @@ export function loraStepFlops(shape, lengths, r) {
   const i = shape.intermediate_size;
   const layers = shape.num_hidden_layers;
   const tokens = lengths.reduce((a, b) => a + b, 0);
-  const projections = [[h, q], [h, kv], [h, kv], [q, h], [h, i], [h, i], [i, h]];
+  const projections = [
+    [h, q],
+    [h, kv],
+    [h, kv],
+    [q, h],
+    [h, i],
+    [h, i],
+    [i, h],
+  ];
   const weights = layers * projections.reduce((sum, [a, b]) => sum + a * b, 0) + h * shape.vocab_size;
   const lora = layers * projections.reduce((sum, [a, b]) => sum + r * (a + b), 0);
   const pairs = lengths.reduce((sum, n) => sum + (n * (n + 1)) / 2, 0);

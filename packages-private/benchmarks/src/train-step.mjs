@@ -2,7 +2,16 @@
 //   node src/train-step.mjs --shape 135m --dtype bfloat16 --lengths 512,512,512,512 [--steps 4] [--profile] [--growth]
 import { parseArgs } from "node:util";
 import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@fms-accel/models";
-import { AdamW, clipGradNorm, engineInfo, memoryStats, prepackWeight, scope, startProfile, tensor } from "@fms-accel/tensor";
+import {
+  AdamW,
+  clipGradNorm,
+  engineInfo,
+  memoryStats,
+  prepackWeight,
+  scope,
+  startProfile,
+  tensor,
+} from "@fms-accel/tensor";
 import { loraStepFlops, SHAPES } from "./shapes.mjs";
 
 const { values: options } = parseArgs({
@@ -22,7 +31,10 @@ const shape = SHAPES[options.shape];
 const lengths = options.lengths.split(",").map(Number);
 const width = Math.max(...lengths);
 const model = AutoModelForCausalLM.fromConfig(shape, { dtype: options.dtype });
-const adapted = getPeftModel(model, new LoraConfig({ r: 16, loraAlpha: 16, loraDropout: 0, targetModules: "all-linear" }));
+const adapted = getPeftModel(
+  model,
+  new LoraConfig({ r: 16, loraAlpha: 16, loraDropout: 0, targetModules: "all-linear" }),
+);
 adapted.train();
 model.gradientCheckpointing = options.checkpointing;
 const trainable = [...adapted.parameters()].filter((parameter) => parameter.requiresGrad);

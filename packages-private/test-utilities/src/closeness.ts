@@ -1,6 +1,7 @@
 /** The largest |actual − expected|; NaN where exactly one is NaN counts as Infinity. Throws for different lengths. */
 export function largestDifference(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
-  if (actual.length !== expected.length) throw new Error(`${actual.length} values where ${expected.length} were expected`);
+  if (actual.length !== expected.length)
+    throw new Error(`${actual.length} values where ${expected.length} were expected`);
   let largest = 0;
   for (let i = 0; i < expected.length; i++) {
     const a = actual[i] as number;

@@ -41,7 +41,8 @@ export function ones(shape: readonly number[], options: TensorOptions = {}): Ten
 
 /** start, start + step, … below end; computed in float64, then rounded. int32 unless a dtype is given. */
 export function arange(start: number, end: number, step: number = 1, options: TensorOptions = {}): Tensor {
-  if (!(step !== 0 && Number.isFinite((end - start) / step))) throw new TensorError(`arange(${start}, ${end}, ${step})`);
+  if (!(step !== 0 && Number.isFinite((end - start) / step)))
+    throw new TensorError(`arange(${start}, ${end}, ${step})`);
   const count = Math.max(0, Math.ceil((end - start) / step));
   const values = Float64Array.from({ length: count }, (_, i) => start + i * step);
   const dtype = options.dtype ?? "int32";
@@ -56,12 +57,15 @@ function shapeOf(data: NestedNumbers): number[] {
 
 function flatten(data: NestedNumbers, shape: readonly number[], into: number[]): void {
   if (typeof data === "number") {
-    if (shape.length > 0) throw new TensorError("tensor: the lists are ragged: a number stands where a list was expected");
+    if (shape.length > 0)
+      throw new TensorError("tensor: the lists are ragged: a number stands where a list was expected");
     into.push(data);
     return;
   }
   if (data.length !== shape[0]) {
-    throw new TensorError(`tensor: the lists are ragged: found ${data.length} elements where ${shape[0] ?? "a number"} was expected`);
+    throw new TensorError(
+      `tensor: the lists are ragged: found ${data.length} elements where ${shape[0] ?? "a number"} was expected`,
+    );
   }
   for (const element of data) flatten(element, shape.slice(1), into);
 }

@@ -28,5 +28,6 @@ export function isFloating(dtype: DType): boolean {
 
 /** Throws TensorError unless `device` names a device of this build. */
 export function checkDevice(device: Device): void {
-  if (device !== "cpu") throw new TensorError(`device ${JSON.stringify(device)} is not available; this build has "cpu"`);
+  if (device !== "cpu")
+    throw new TensorError(`device ${JSON.stringify(device)} is not available; this build has "cpu"`);
 }

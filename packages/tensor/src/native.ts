@@ -124,7 +124,11 @@ export interface NativeEngine {
   // losses.cc
   softmax(x: Handle, dim: number, logarithm: boolean, dtype: number): Handle;
   softmaxGradient(y: Handle, gradient: Handle, dim: number, logarithm: boolean, dtype: number): Handle;
-  crossEntropy(logits: Handle, labels: Handle, ignoreIndex: number): { losses: Handle; logsumexp: Handle; counted: number };
+  crossEntropy(
+    logits: Handle,
+    labels: Handle,
+    ignoreIndex: number,
+  ): { losses: Handle; logsumexp: Handle; counted: number };
   crossEntropyGradient(
     logits: Handle,
     labels: Handle,

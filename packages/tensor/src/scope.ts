@@ -43,7 +43,8 @@ export function scope<T>(body: () => T): T {
   let result: T;
   try {
     result = body();
-    if (result instanceof Promise) throw new TensorError("scope: the body must be synchronous, but it returned a promise");
+    if (result instanceof Promise)
+      throw new TensorError("scope: the body must be synchronous, but it returned a promise");
     for (const tensor of tensorsIn(result, own)) {
       own.delete(tensor);
       const outer = scopes.at(-2);

@@ -142,7 +142,8 @@ export class Tensor implements Disposable {
 
   /** @internal One more owner. */
   addOwner(): this {
-    if (this.#owners === 0) throw new TensorError("this tensor was disposed; keep it with keep(), or return it from the scope");
+    if (this.#owners === 0)
+      throw new TensorError("this tensor was disposed; keep it with keep(), or return it from the scope");
     this.#owners++;
     return this;
   }

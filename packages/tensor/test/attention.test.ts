@@ -79,15 +79,49 @@ const CASES: Record<string, Case> = {
   plain: { batch: 2, heads: 3, kvHeads: 3, queries: 7, keys: 11, dim: 5, options: {} },
   causal: { batch: 2, heads: 4, kvHeads: 2, queries: 13, keys: 13, dim: 16, options: { isCausal: true } },
   "several blocks": { batch: 1, heads: 2, kvHeads: 1, queries: 300, keys: 300, dim: 32, options: { isCausal: true } },
-  "queries at the end of a cache": { batch: 1, heads: 2, kvHeads: 2, queries: 3, keys: 40, dim: 8, options: { isCausal: true } },
+  "queries at the end of a cache": {
+    batch: 1,
+    heads: 2,
+    kvHeads: 2,
+    queries: 3,
+    keys: 40,
+    dim: 8,
+    options: { isCausal: true },
+  },
   window: { batch: 1, heads: 2, kvHeads: 1, queries: 200, keys: 200, dim: 8, options: { isCausal: true, window: 17 } },
-  "soft cap and scale": { batch: 1, heads: 2, kvHeads: 1, queries: 20, keys: 20, dim: 8, options: { isCausal: true, softCap: 0.5, scale: 0.9 } },
+  "soft cap and scale": {
+    batch: 1,
+    heads: 2,
+    kvHeads: 1,
+    queries: 20,
+    keys: 20,
+    dim: 8,
+    options: { isCausal: true, softCap: 0.5, scale: 0.9 },
+  },
   "key mask": {
-    batch: 2, heads: 2, kvHeads: 2, queries: 4, keys: 4, dim: 8,
-    options: { keyMask: tensor([[1, 1, 1, 0], [1, 1, 0, 0]], { dtype: "int32" }) },
+    batch: 2,
+    heads: 2,
+    kvHeads: 2,
+    queries: 4,
+    keys: 4,
+    dim: 8,
+    options: {
+      keyMask: tensor(
+        [
+          [1, 1, 1, 0],
+          [1, 1, 0, 0],
+        ],
+        { dtype: "int32" },
+      ),
+    },
   },
   segments: {
-    batch: 1, heads: 2, kvHeads: 1, queries: 9, keys: 9, dim: 8,
+    batch: 1,
+    heads: 2,
+    kvHeads: 1,
+    queries: 9,
+    keys: 9,
+    dim: 8,
     options: { isCausal: true, querySegments: segments, keySegments: segments },
   },
   "one query": { batch: 3, heads: 6, kvHeads: 2, queries: 1, keys: 33, dim: 64, options: { isCausal: true } },
@@ -97,26 +131,35 @@ const CASES: Record<string, Case> = {
 const TOLERANCE: Record<string, number> = { float32: 2e-6, bfloat16: 2e-2, float16: 3e-3 };
 
 describe.each(Object.entries(CASES))("%s", (_, c) => {
-  test.each(["float32", "bfloat16", "float16"] as DType[])("%s equals the composed function, gradients too", (dtype) => {
-    const [q, k, v] = operands(c, dtype);
-    const [q32, k32, v32] = [q, k, v].map((x) => {
-      const wide = tensor(x.toFloat32Array(), { shape: x.shape });
-      wide.requiresGrad = true;
-      return wide;
-    }) as [Tensor, Tensor, Tensor];
-    const g = randomTensor([c.batch, c.heads, c.queries, c.dim], { seed: 4, dtype });
-    const out = scaledDotProductAttention(q, k, v, c.options);
-    expect(out.dtype).toBe(dtype);
-    out.backward(g);
-    const expected = composedAttention(q32, k32, v32, c);
-    expected.backward(tensor(g.toFloat32Array(), { shape: g.shape }));
-    const limit = TOLERANCE[dtype] as number;
-    expect(relativeDifference(out.toFloat32Array(), expected.toFloat32Array())).toBeLessThan(limit);
-    for (const [own, other] of [[q, q32], [k, k32], [v, v32]] as const) {
-      expect(own.grad?.dtype).toBe(dtype);
-      expect(relativeDifference((own.grad as Tensor).toFloat32Array(), (other.grad as Tensor).toFloat32Array())).toBeLessThan(limit);
-    }
-  });
+  test.each(["float32", "bfloat16", "float16"] as DType[])(
+    "%s equals the composed function, gradients too",
+    (dtype) => {
+      const [q, k, v] = operands(c, dtype);
+      const [q32, k32, v32] = [q, k, v].map((x) => {
+        const wide = tensor(x.toFloat32Array(), { shape: x.shape });
+        wide.requiresGrad = true;
+        return wide;
+      }) as [Tensor, Tensor, Tensor];
+      const g = randomTensor([c.batch, c.heads, c.queries, c.dim], { seed: 4, dtype });
+      const out = scaledDotProductAttention(q, k, v, c.options);
+      expect(out.dtype).toBe(dtype);
+      out.backward(g);
+      const expected = composedAttention(q32, k32, v32, c);
+      expected.backward(tensor(g.toFloat32Array(), { shape: g.shape }));
+      const limit = TOLERANCE[dtype] as number;
+      expect(relativeDifference(out.toFloat32Array(), expected.toFloat32Array())).toBeLessThan(limit);
+      for (const [own, other] of [
+        [q, q32],
+        [k, k32],
+        [v, v32],
+      ] as const) {
+        expect(own.grad?.dtype).toBe(dtype);
+        expect(
+          relativeDifference((own.grad as Tensor).toFloat32Array(), (other.grad as Tensor).toFloat32Array()),
+        ).toBeLessThan(limit);
+      }
+    },
+  );
 });
 
 test("operands may be views: heads that were split off a projection", () => {
@@ -126,7 +169,9 @@ test("operands may be views: heads that were split off a projection", () => {
   const strided = transpose(q, 2, 3);
   const plain = scaledDotProductAttention(q, k, v, c.options).toFloat32Array();
   expect(scaledDotProductAttention(projected, k, v, c.options).toFloat32Array()).toEqual(plain);
-  expect(scaledDotProductAttention(transpose(reshape(strided, strided.shape), 2, 3), k, v, c.options).toFloat32Array()).toEqual(plain);
+  expect(
+    scaledDotProductAttention(transpose(reshape(strided, strided.shape), 2, 3), k, v, c.options).toFloat32Array(),
+  ).toEqual(plain);
 });
 
 test("the result joins its heads without a copy", () => {
@@ -171,13 +216,21 @@ test("autocast: float32 operands, a bfloat16 result, float32 gradients", () => {
 test("empty and ill-fitting operands", () => {
   const empty = zeros([1, 2, 0, 4]);
   expect(scaledDotProductAttention(empty, zeros([1, 2, 3, 4]), zeros([1, 2, 3, 4])).shape).toEqual([1, 2, 0, 4]);
-  expect(scaledDotProductAttention(zeros([1, 2, 3, 4]), empty, empty).toArray()).toEqual(Array.from({ length: 24 }, () => 0));
+  expect(scaledDotProductAttention(zeros([1, 2, 3, 4]), empty, empty).toArray()).toEqual(
+    Array.from({ length: 24 }, () => 0),
+  );
   const q = zeros([1, 3, 2, 4]);
   expect(() => scaledDotProductAttention(q, zeros([1, 2, 2, 4]), zeros([1, 2, 2, 4]))).toThrow(TensorError);
   expect(() => scaledDotProductAttention(q, zeros([1, 3, 2, 8]), q)).toThrow("do not fit together");
   expect(() => scaledDotProductAttention(q, q, q, { keyMask: zeros([1, 5], { dtype: "bool" }) })).toThrow("keyMask");
-  expect(() => scaledDotProductAttention(zeros([1, 193, 1, 4]), zeros([1, 1, 1, 4]), zeros([1, 1, 1, 4]))).toThrow("at most 192");
-  expect(() => scaledDotProductAttention(zeros([1, 1, 1, 0]), zeros([1, 1, 1, 0]), zeros([1, 1, 1, 0]))).toThrow("must not be 0");
+  expect(() => scaledDotProductAttention(zeros([1, 193, 1, 4]), zeros([1, 1, 1, 4]), zeros([1, 1, 1, 4]))).toThrow(
+    "at most 192",
+  );
+  expect(() => scaledDotProductAttention(zeros([1, 1, 1, 0]), zeros([1, 1, 1, 0]), zeros([1, 1, 1, 0]))).toThrow(
+    "must not be 0",
+  );
   expect(() => scaledDotProductAttention(q, q, q, { window: 0 })).toThrow("window");
-  expect(() => scaledDotProductAttention(q, q, q, { querySegments: zeros([1, 2], { dtype: "int32" }) })).toThrow("go together");
+  expect(() => scaledDotProductAttention(q, q, q, { querySegments: zeros([1, 2], { dtype: "int32" }) })).toThrow(
+    "go together",
+  );
 });

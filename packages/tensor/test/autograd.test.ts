@@ -40,17 +40,31 @@ test("gradients of a tensor that is used many times add up", () => {
 });
 
 test("pieces of a split, empty and unused ones too, give one gradient", () => {
-  const x = tensor([[1, 2, 3], [4, 5, 6]], { requiresGrad: true });
+  const x = tensor(
+    [
+      [1, 2, 3],
+      [4, 5, 6],
+    ],
+    { requiresGrad: true },
+  );
   const [first, empty, last] = split(x, [1, 0, 2], 1) as [Tensor, Tensor, Tensor];
   add(sum(mul(last, last)), sum(empty)).backward();
-  expect([first.shape, empty.shape, last.shape]).toEqual([[2, 1], [2, 0], [2, 2]]);
+  expect([first.shape, empty.shape, last.shape]).toEqual([
+    [2, 1],
+    [2, 0],
+    [2, 2],
+  ]);
   expect(x.grad?.toArray()).toEqual([0, 4, 6, 0, 10, 12]);
 });
 
 test("a tensor without elements splits along another dimension", () => {
   const x = zeros([0, 4], { requiresGrad: true });
   const [left, right] = split(x, 2, 1) as [Tensor, Tensor];
-  expect([left.shape, right.shape, slice(x, 1, 3).shape]).toEqual([[0, 2], [0, 2], [0, 1]]);
+  expect([left.shape, right.shape, slice(x, 1, 3).shape]).toEqual([
+    [0, 2],
+    [0, 2],
+    [0, 1],
+  ]);
   sum(mul(left, right)).backward();
   expect(x.grad?.shape).toEqual([0, 4]);
 });

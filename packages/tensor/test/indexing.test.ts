@@ -53,7 +53,7 @@ describe("embedding", () => {
           build([...idShape, ...shape.slice(1)], (...place) => {
             const id =
               ids[place.slice(0, idShape.length).reduce((offset, k, d) => offset * (idShape[d] as number) + k, 0)];
-            return get(weight as DoubleArray, id as number, ...place.slice(idShape.length));
+            return get(weight, id as number, ...place.slice(idShape.length));
           }),
         inputs: [randomArray(shape)],
         layouts: dtype === "int32" ? LAYOUTS : ["contiguous"],
@@ -125,7 +125,7 @@ describe("indexSelect and indexAdd", () => {
       op: (x) => indexSelect(x, dim, index(positions)),
       reference: (x) =>
         build(at(shape, along, positions.length), (...place) =>
-          get(x as DoubleArray, ...at(place, along, positions[place[along] as number] as number)),
+          get(x, ...at(place, along, positions[place[along] as number] as number)),
         ),
       inputs: [randomArray(shape)],
     });
@@ -137,9 +137,8 @@ describe("indexSelect and indexAdd", () => {
       reference: (x, source) =>
         build(shape, (...place) =>
           positions.reduce(
-            (value, position, j) =>
-              position === place[along] ? value + get(source as DoubleArray, ...at(place, along, j)) : value,
-            get(x as DoubleArray, ...place),
+            (value, position, j) => (position === place[along] ? value + get(source, ...at(place, along, j)) : value),
+            get(x, ...place),
           ),
         ),
       inputs: [randomArray(shape), randomArray(at(shape, along, positions.length), { seed: 2 })],
@@ -193,8 +192,7 @@ describe("gather and scatterAdd", () => {
       const places = laidOut(positions, layout, { dtype: "int64" });
       checkOperation({
         op: (x) => gather(x, dim, places),
-        reference: (x) =>
-          build(indexShape, (...place) => get(x as DoubleArray, ...at(place, along, get(positions, ...place)))),
+        reference: (x) => build(indexShape, (...place) => get(x, ...at(place, along, get(positions, ...place)))),
         inputs: [randomArray(shape)],
         dtypes: layout === "contiguous" ? ["float32", "bfloat16", "float16"] : ["float32"],
       });
@@ -209,11 +207,11 @@ describe("gather and scatterAdd", () => {
         const result = new Map<string, number>();
         const sums = build(indexShape, (...place) => {
           const key = at(place, along, get(positions, ...place)).join();
-          result.set(key, (result.get(key) ?? 0) + get(source as DoubleArray, ...place));
+          result.set(key, (result.get(key) ?? 0) + get(source, ...place));
           return 0;
         });
         expect(sums.shape).toEqual(indexShape);
-        return build(shape, (...place) => get(x as DoubleArray, ...place) + (result.get(place.join()) ?? 0));
+        return build(shape, (...place) => get(x, ...place) + (result.get(place.join()) ?? 0));
       },
       inputs: [randomArray(shape), randomArray(indexShape, { seed: 2 })],
       roundings: 16,

@@ -73,7 +73,11 @@ describe.each(["float32", "bfloat16", "float16"] as DType[])("matmul in %s", (dt
         expect(c.shape).toEqual([m, n]);
         expect(c.dtype).toBe(dtype);
         c.backward(weight);
-        const [av, bv, wv] = [a, b, weight].map((t) => t.toFloat32Array()) as [Float32Array, Float32Array, Float32Array];
+        const [av, bv, wv] = [a, b, weight].map((t) => t.toFloat32Array()) as [
+          Float32Array,
+          Float32Array,
+          Float32Array,
+        ];
         const left = transposeA ? columns(av, m) : rows(av, k);
         const right = transposeB ? columns(bv, k) : rows(bv, n);
         const leftT = transposeA ? rows(av, m) : columns(av, k);
@@ -106,7 +110,9 @@ test("batches broadcast, forward and backward", () => {
     const one = reference(3, 6, 4, rows(av.subarray(i * 12), 4), rows(bv.subarray(i * 24), 6));
     expect(relativeDifference(cv.subarray(i * 18, (i + 1) * 18), one)).toBeLessThan(1e-6);
     const g = one.map((value) => 2 * value);
-    reference(3, 4, 6, rows(g, 6), columns(bv.subarray(i * 24), 6)).forEach((v, j) => (ga[Math.floor(i / 5) * 12 + j]! += v));
+    reference(3, 4, 6, rows(g, 6), columns(bv.subarray(i * 24), 6)).forEach(
+      (v, j) => (ga[Math.floor(i / 5) * 12 + j]! += v),
+    );
     reference(4, 6, 3, columns(av.subarray(i * 12), 4), rows(g, 6)).forEach((v, j) => (gb[(i % 5) * 24 + j]! += v));
   }
   expect(relativeDifference((a.grad as Tensor).toFloat32Array(), ga)).toBeLessThan(1e-6);
@@ -135,10 +141,16 @@ test("linear: x of any rank, bias, gradients of all three", () => {
   const g = randomTensor([2, 3, 4], { seed: 4 });
   y.backward(g);
   const gv = g.toFloat32Array();
-  expect(relativeDifference((x.grad as Tensor).toFloat32Array(), reference(6, 5, 4, rows(gv, 4), rows(wv, 5)))).toBeLessThan(1e-6);
-  expect(relativeDifference((weight.grad as Tensor).toFloat32Array(), reference(4, 5, 6, columns(gv, 4), rows(xv, 5)))).toBeLessThan(1e-6);
+  expect(
+    relativeDifference((x.grad as Tensor).toFloat32Array(), reference(6, 5, 4, rows(gv, 4), rows(wv, 5))),
+  ).toBeLessThan(1e-6);
+  expect(
+    relativeDifference((weight.grad as Tensor).toFloat32Array(), reference(4, 5, 6, columns(gv, 4), rows(xv, 5))),
+  ).toBeLessThan(1e-6);
   const ones: Operand = { values: new Float64Array(6).fill(1), row: 0, column: 1 };
-  expect(relativeDifference((bias.grad as Tensor).toFloat32Array(), reference(1, 4, 6, ones, rows(gv, 4)))).toBeLessThan(1e-6);
+  expect(
+    relativeDifference((bias.grad as Tensor).toFloat32Array(), reference(1, 4, 6, ones, rows(gv, 4))),
+  ).toBeLessThan(1e-6);
 });
 
 test("a frozen weight costs no gradient, and linear then does not keep x", () => {
@@ -149,19 +161,22 @@ test("a frozen weight costs no gradient, and linear then does not keep x", () =>
   expect(x.grad).toBeDefined();
 });
 
-test.each(["float32", "bfloat16"] as const)("a prepacked frozen %s weight gives the same bits, forward and backward", (dtype) => {
-  const run = (packs: boolean): string[] => {
-    const x = randomTensor([37, 70], { seed: 1, dtype, requiresGrad: true });
-    const weight = randomTensor([45, 70], { seed: 2, dtype });
-    if (packs) prepackWeight(weight, dtype, { backward: true });
-    const y = linear(x, weight);
-    y.backward(randomTensor([37, 45], { seed: 3, dtype }));
-    if (packs) releasePackedWeight(weight);
-    return [y, x.grad as Tensor].map((t) => Buffer.from(t.toBytes()).toString("base64"));
-  };
-  expect(run(true)).toEqual(run(false));
-  expect(() => prepackWeight(randomTensor([2, 2], { requiresGrad: true }), dtype)).toThrow("only frozen weights");
-});
+test.each(["float32", "bfloat16"] as const)(
+  "a prepacked frozen %s weight gives the same bits, forward and backward",
+  (dtype) => {
+    const run = (packs: boolean): string[] => {
+      const x = randomTensor([37, 70], { seed: 1, dtype, requiresGrad: true });
+      const weight = randomTensor([45, 70], { seed: 2, dtype });
+      if (packs) prepackWeight(weight, dtype, { backward: true });
+      const y = linear(x, weight);
+      y.backward(randomTensor([37, 45], { seed: 3, dtype }));
+      if (packs) releasePackedWeight(weight);
+      return [y, x.grad as Tensor].map((t) => Buffer.from(t.toBytes()).toString("base64"));
+    };
+    expect(run(true)).toEqual(run(false));
+    expect(() => prepackWeight(randomTensor([2, 2], { requiresGrad: true }), dtype)).toThrow("only frozen weights");
+  },
+);
 
 test("autocast: float32 operands are multiplied as bfloat16, gradients stay float32", () => {
   const x = randomTensor([40, 64], { seed: 1, requiresGrad: true });
@@ -203,8 +218,12 @@ test("addmm: scaled sum and its gradients; overwriting gives the same bits", () 
   const a = randomTensor([9, 4], { seed: 2 }).toFloat32Array();
   const b = randomTensor([6, 4], { seed: 3 }).toFloat32Array();
   const g = randomTensor([9, 6], { seed: 5 }).toFloat32Array();
-  expect(relativeDifference(plain[2] as Float32Array, half(reference(9, 4, 6, rows(g, 6), rows(b, 4))))).toBeLessThan(1e-6);
-  expect(relativeDifference(plain[3] as Float32Array, half(reference(6, 4, 9, columns(g, 6), rows(a, 4))))).toBeLessThan(1e-6);
+  expect(relativeDifference(plain[2] as Float32Array, half(reference(9, 4, 6, rows(g, 6), rows(b, 4))))).toBeLessThan(
+    1e-6,
+  );
+  expect(
+    relativeDifference(plain[3] as Float32Array, half(reference(6, 4, 9, columns(g, 6), rows(a, 4)))),
+  ).toBeLessThan(1e-6);
 });
 
 test("empty operands: no rows, no columns, nothing to sum over", () => {

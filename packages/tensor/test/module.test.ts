@@ -26,7 +26,15 @@ test("names are the paths of fields, in order; a tied parameter is listed once b
   expect([...model.stateDict().keys()].sort()).toEqual([...names, "head.weight", "mask"].sort());
   expect([...model.namedBuffers()].map(([name]) => name)).toEqual(["mask", "scratch"]);
   expect([...model.namedModules()].map(([name]) => name)).toEqual([
-    "", "embed_tokens", "layers.0", "layers.0.q_proj", "layers.0.norm", "layers.1", "layers.1.q_proj", "layers.1.norm", "head",
+    "",
+    "embed_tokens",
+    "layers.0",
+    "layers.0.q_proj",
+    "layers.0.norm",
+    "layers.1",
+    "layers.1.q_proj",
+    "layers.1.norm",
+    "head",
   ]);
 });
 

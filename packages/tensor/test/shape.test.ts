@@ -68,93 +68,93 @@ const CASES: Record<string, Rearrangement> = {
     shape: [2, 3, 4],
     op: (x) => permute(x, [2, 0, 1]),
     result: [4, 2, 3],
-    source: (i, j, k) => [j as number, k as number, i as number],
+    source: (i, j, k) => [j, k, i],
   },
   "permute, counted from the end": {
     shape: [2, 3, 4],
     op: (x) => permute(x, [-1, -2, 0]),
     result: [4, 3, 2],
-    source: (i, j, k) => [k as number, j as number, i as number],
+    source: (i, j, k) => [k, j, i],
   },
   transpose: {
     shape: [5, 123],
     op: (x) => transpose(x, 0, -1),
     result: [123, 5],
-    source: (i, j) => [j as number, i as number],
+    source: (i, j) => [j, i],
   },
-  expand: { shape: [3, 1], op: (x) => expand(x, [2, 3, 4]), result: [2, 3, 4], source: (_, j) => [j as number, 0] },
+  expand: { shape: [3, 1], op: (x) => expand(x, [2, 3, 4]), result: [2, 3, 4], source: (_, j) => [j, 0] },
   "expand that keeps sizes": {
     shape: [3, 1],
     op: (x) => expand(x, [-1, 4]),
     result: [3, 4],
-    source: (i) => [i as number, 0],
+    source: (i) => [i, 0],
   },
   "unsqueeze in front": {
     shape: [3, 4],
     op: (x) => unsqueeze(x, 0),
     result: [1, 3, 4],
-    source: (_, j, k) => [j as number, k as number],
+    source: (_, j, k) => [j, k],
   },
   "unsqueeze at the end": {
     shape: [3, 4],
     op: (x) => unsqueeze(x, -1),
     result: [3, 4, 1],
-    source: (i, j) => [i as number, j as number],
+    source: (i, j) => [i, j],
   },
   squeeze: {
     shape: [3, 1, 4],
     op: (x) => squeeze(x, 1),
     result: [3, 4],
-    source: (i, j) => [i as number, 0, j as number],
+    source: (i, j) => [i, 0, j],
   },
   slice: {
     shape: [5, 23],
     op: (x) => slice(x, 1, 3, 20, 4),
     result: [5, 5],
-    source: (i, j) => [i as number, 3 + 4 * (j as number)],
+    source: (i, j) => [i, 3 + 4 * j],
   },
   "slice with negative bounds": {
     shape: [7, 2],
     op: (x) => slice(x, -2, -5, -1),
     result: [4, 2],
-    source: (i, j) => [2 + (i as number), j as number],
+    source: (i, j) => [2 + i, j],
   },
-  "slice to the end": { shape: [4], op: (x) => slice(x, 0, 1), result: [3], source: (i) => [1 + (i as number)] },
+  "slice to the end": { shape: [4], op: (x) => slice(x, 0, 1), result: [3], source: (i) => [1 + i] },
   select: {
     shape: [2, 3, 4],
     op: (x) => select(x, 1, -1),
     result: [2, 4],
-    source: (i, j) => [i as number, 2, j as number],
+    source: (i, j) => [i, 2, j],
   },
   contiguous: {
     shape: [3, 4],
     op: (x) => contiguous(permute(x, [1, 0])),
     result: [4, 3],
-    source: (i, j) => [j as number, i as number],
+    source: (i, j) => [j, i],
   },
   repeatInterleave: {
     shape: [2, 3],
     op: (x) => repeatInterleave(x, 2, 0),
     result: [4, 3],
-    source: (i, j) => [Math.floor((i as number) / 2), j as number],
+    source: (i, j) => [Math.floor(i / 2), j],
   },
   "repeatInterleave of the last dimension": {
     shape: [2, 3],
     op: (x) => repeatInterleave(x, 3, -1),
     result: [2, 9],
-    source: (i, j) => [i as number, Math.floor((j as number) / 3)],
+    source: (i, j) => [i, Math.floor(j / 3)],
   },
   "the second piece of a split": {
     shape: [2, 7],
     op: (x) => split(x, 3, 1)[1] as Tensor,
     result: [2, 3],
-    source: (i, j) => [i as number, 3 + (j as number)],
+    source: (i, j) => [i, 3 + j],
   },
   "a composition": {
     shape: [4, 6],
     op: (x) => reshape(transpose(reshape(x, [4, 2, 3]), 0, 1), [8, 3]),
     result: [8, 3],
-    source: (i, j) => [(i as number) % 4, Math.floor((i as number) / 4) * 3 + (j as number)],
+    source: (i, j) => [i % 4, Math.floor(i / 4) * 3 + j],
   },
 };
 
@@ -163,7 +163,7 @@ test.each(Object.entries(CASES))(
   (_, { shape, op, result, source }) => {
     checkOperation({
       op,
-      reference: (x) => build(result, (...place) => get(x as DoubleArray, ...source(...place))),
+      reference: (x) => build(result, (...place) => get(x, ...source(...place))),
       inputs: [randomArray(shape)],
       roundings: 0,
     });
@@ -248,9 +248,8 @@ describe("cat, stack and split", () => {
   });
   test("stack: values and every gradient", () => {
     checkOperation({
-      op: (a, b) => stack([a as Tensor, b as Tensor], 1),
-      reference: (a, b) =>
-        build([5, 2, 3], (i, which, k) => get((which === 0 ? a : b) as DoubleArray, i as number, k as number)),
+      op: (a, b) => stack([a, b], 1),
+      reference: (a, b) => build([5, 2, 3], (i, which, k) => get(which === 0 ? a : b, i, k)),
       inputs: [randomArray([5, 3]), randomArray([5, 3], { seed: 2 })],
       roundings: 0,
     });

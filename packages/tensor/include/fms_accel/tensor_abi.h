@@ -1,12 +1,15 @@
-// The C ABI between the tensor engine and plugin addons. This is the only public native header of @fms-accel/tensor.
+// The C ABI between the tensor engine and plugin addons. This is the only public native header of
+// @fms-accel/tensor.
 //
-// A plugin addon never links the engine. JavaScript passes it `engineExternal()`, an N-API External whose type tag is
-// FMS_ACCEL_ENGINE_TAG_{LOW,HIGH} and whose pointer is a `const fms_accel_engine_v1*`. A plugin checks the tag, then
-// `abi_major` (must be equal) and `struct_size` (at least what the plugin was compiled with), and keeps the pointer.
+// A plugin addon never links the engine. JavaScript passes it `engineExternal()`, an N-API External
+// whose type tag is FMS_ACCEL_ENGINE_TAG_{LOW,HIGH} and whose pointer is a `const
+// fms_accel_engine_v1*`. A plugin checks the tag, then `abi_major` (must be equal) and
+// `struct_size` (at least what the plugin was compiled with), and keeps the pointer.
 //
-// Tensors cross as handles (slot + generation, an integer below 2^53). `resolve` turns a handle into a DLPack-layout view that is
-// valid until the current call into the addon returns. Every function that can fail returns 0 on success and non-zero
-// after setting the message that `last_error` gives; a plugin turns that into a JavaScript error.
+// Tensors cross as handles (slot + generation, an integer below 2^53). `resolve` turns a handle
+// into a DLPack-layout view that is valid until the current call into the addon returns. Every
+// function that can fail returns 0 on success and non-zero after setting the message that
+// `last_error` gives; a plugin turns that into a JavaScript error.
 #ifndef FMS_ACCEL_TENSOR_ABI_H_
 #define FMS_ACCEL_TENSOR_ABI_H_
 
@@ -23,7 +26,8 @@ extern "C" {
 #define FMS_ACCEL_ENGINE_TAG_HIGH 0x9b1c5f3d2e4a8870ULL
 #define FMS_ACCEL_MAX_DIMS 8
 
-// The layout of DLPack's DLDevice, DLDataType and DLTensor (dlpack.h, version 1), so that kernels written for DLPack work unchanged.
+// The layout of DLPack's DLDevice, DLDataType and DLTensor (dlpack.h, version 1), so that kernels
+// written for DLPack work unchanged.
 typedef struct {
   int32_t device_type;  // 1 = CPU, 2 = CUDA
   int32_t device_id;
@@ -58,19 +62,22 @@ typedef struct {
 
   // Fails for a stale or foreign handle.
   int (*resolve)(fms_accel_engine_context*, fms_accel_handle, fms_accel_tensor_view* view);
-  // A new contiguous tensor with uninitialised contents. The handle belongs to the caller: return it to JavaScript
+  // A new contiguous tensor with uninitialised contents. The handle belongs to the caller: return
+  // it to JavaScript
   // (`adoptHandle`) or release it.
-  int (*allocate)(fms_accel_engine_context*, fms_accel_dtype, const int64_t* shape, int32_t ndim, fms_accel_device,
-                  fms_accel_handle* handle);
+  int (*allocate)(fms_accel_engine_context*, fms_accel_dtype, const int64_t* shape, int32_t ndim,
+                  fms_accel_device, fms_accel_handle* handle);
   int (*release)(fms_accel_engine_context*, fms_accel_handle);
-  // 1 where the tensor lies in a read-only mapping (a checkpoint file): kernels must not write there.
+  // 1 where the tensor lies in a read-only mapping (a checkpoint file): kernels must not write
+  // there.
   int (*is_read_only)(fms_accel_engine_context*, fms_accel_handle);
-  // Scratch of at least `bytes`, 64-byte aligned, private to (`thread`, `purpose`) and kept between calls; purpose < 8.
-  // Threads are those that `parallel_for` reports; 0 outside of it.
+  // Scratch of at least `bytes`, 64-byte aligned, private to (`thread`, `purpose`) and kept between
+  // calls; purpose < 8. Threads are those that `parallel_for` reports; 0 outside of it.
   void* (*workspace)(fms_accel_engine_context*, int32_t thread, int32_t purpose, size_t bytes);
-  // Runs body(argument, item, thread) for every item in [0, items). Items are handed out in rising order; results must
-  // not depend on which thread runs an item. A nested call runs inline.
-  void (*parallel_for)(fms_accel_engine_context*, int64_t items, fms_accel_parallel_body body, void* argument);
+  // Runs body(argument, item, thread) for every item in [0, items). Items are handed out in rising
+  // order; results must not depend on which thread runs an item. A nested call runs inline.
+  void (*parallel_for)(fms_accel_engine_context*, int64_t items, fms_accel_parallel_body body,
+                       void* argument);
   int32_t (*num_threads)(fms_accel_engine_context*);
   // The stream that work of this device is enqueued on; null on the CPU.
   void* (*stream)(fms_accel_engine_context*, fms_accel_device);

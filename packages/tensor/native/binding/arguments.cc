@@ -35,7 +35,8 @@ double Environment::emit(Tensor tensor) {
 
 void Environment::report_memory(Handle handle, bool is_owned_by_collector) {
   const Tensor& tensor = tensors_.resolve(handle);
-  if (tensor.storage->read_only) return;  // pages of a file, which the system takes back when it needs them
+  if (tensor.storage->read_only)
+    return;  // pages of a file, which the system takes back when it needs them
   const int64_t bytes = tensor.numel() * static_cast<int64_t>(item_size(tensor.dtype));
   Napi::MemoryManagement::AdjustExternalMemory(env_, is_owned_by_collector ? bytes : -bytes);
 }
@@ -52,8 +53,8 @@ double Arguments::number(size_t i) const {
 
 int64_t Arguments::integer(size_t i) const {
   const double value = number(i);
-  check(value == std::floor(value) && std::abs(value) <= 0x1p53, op_, ": argument ", i, " must be an integer, found ",
-        value);
+  check(value == std::floor(value) && std::abs(value) <= 0x1p53, op_, ": argument ", i,
+        " must be an integer, found ", value);
   return static_cast<int64_t>(value);
 }
 
@@ -109,7 +110,8 @@ std::vector<double> Arguments::numbers(size_t i) const {
 Shape Arguments::shape(size_t i) const {
   Shape result;
   for (const double value : numbers(i)) {
-    check(value == std::floor(value) && std::abs(value) <= 0x1p53, op_, ": ", value, " is not a size");
+    check(value == std::floor(value) && std::abs(value) <= 0x1p53, op_, ": ", value,
+          " is not a size");
     result.push_back(static_cast<int64_t>(value));
   }
   return result;
@@ -118,7 +120,8 @@ Shape Arguments::shape(size_t i) const {
 std::vector<Tensor> Arguments::tensors(size_t i) const {
   std::vector<Tensor> result;
   for (const double value : numbers(i)) {
-    check(value >= 0 && value == std::floor(value) && value <= 0x1p53, op_, ": argument ", i, " holds no tensor handle");
+    check(value >= 0 && value == std::floor(value) && value <= 0x1p53, op_, ": argument ", i,
+          " holds no tensor handle");
     result.push_back(env_.tensors().resolve(static_cast<Handle>(value)));
   }
   return result;
@@ -159,7 +162,8 @@ void define_tensor(Napi::Env env, Napi::Object exports, const char* name, Tensor
   const auto callback = [](const Napi::CallbackInfo& info) -> Napi::Value {
     const auto* definition = static_cast<Definition<TensorBody>*>(info.Data());
     return guarded(info, definition->name, [&](const Arguments& arguments) -> Napi::Value {
-      return Napi::Number::New(info.Env(), arguments.environment().emit(definition->body(arguments)));
+      return Napi::Number::New(info.Env(),
+                               arguments.environment().emit(definition->body(arguments)));
     });
   };
   auto* definition = new Definition<TensorBody>{name, body};

@@ -1,4 +1,5 @@
-// Reading JavaScript arguments. Every mistake becomes an Error that names the operation and the argument.
+// Reading JavaScript arguments. Every mistake becomes an Error that names the operation and the
+// argument.
 #pragma once
 #include <napi.h>
 
@@ -11,7 +12,8 @@
 
 namespace fms_accel {
 
-// What one JavaScript environment (the main thread or a worker) holds: its handles, its result record, its error class.
+// What one JavaScript environment (the main thread or a worker) holds: its handles, its result
+// record, its error class.
 class Environment {
  public:
   explicit Environment(Napi::Env env) : env_(env) {}
@@ -26,8 +28,8 @@ class Environment {
   void set_record(Napi::Float64Array record);
   void set_error_class(Napi::Function error_class) { error_class_ = Napi::Persistent(error_class); }
   Napi::Error error(const std::string& message) const;
-  // Tells V8 that the bytes of a tensor are freed by its garbage collector, or no longer, so that it runs often enough. Tensors
-  // of a scope are not counted: they would only make it run in vain.
+  // Tells V8 that the bytes of a tensor are freed by its garbage collector, or no longer, so that
+  // it runs often enough. Tensors of a scope are not counted: they would only make it run in vain.
   void report_memory(Handle handle, bool is_owned_by_collector);
 
  private:
@@ -40,7 +42,8 @@ class Environment {
 
 class Arguments {
  public:
-  Arguments(const Napi::CallbackInfo& info, const char* op) : info_(info), op_(op), env_(Environment::of(info.Env())) {}
+  Arguments(const Napi::CallbackInfo& info, const char* op)
+      : info_(info), op_(op), env_(Environment::of(info.Env())) {}
 
   const char* op() const { return op_; }
   Napi::Env napi() const { return info_.Env(); }
@@ -67,7 +70,8 @@ class Arguments {
   Environment& env_;
 };
 
-// Defines `exports[name]` as a function whose body gets Arguments; an Error thrown inside becomes a JavaScript TensorError.
+// Defines `exports[name]` as a function whose body gets Arguments; an Error thrown inside becomes a
+// JavaScript TensorError.
 using OpBody = Napi::Value (*)(const Arguments&);
 void define(Napi::Env env, Napi::Object exports, const char* name, OpBody body);
 // The same for ops with one tensor as result.

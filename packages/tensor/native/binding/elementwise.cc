@@ -12,10 +12,13 @@ void register_elementwise(Napi::Env env, Napi::Object exports) {
   define_tensor(env, exports, "binary", [](const Arguments& a) {
     return ops::binary(static_cast<BinaryOp>(a.integer(0)), a.tensor(1), a.tensor(2));
   });
-  define_tensor(env, exports, "where",
-                [](const Arguments& a) { return ops::where(a.tensor(0), a.tensor(1), a.tensor(2)); });
-  define_tensor(env, exports, "cast", [](const Arguments& a) { return ops::cast(a.tensor(0), a.dtype(1)); });
-  define_tensor(env, exports, "cat", [](const Arguments& a) { return ops::cat(a.tensors(0), a.integer(1)); });
+  define_tensor(env, exports, "where", [](const Arguments& a) {
+    return ops::where(a.tensor(0), a.tensor(1), a.tensor(2));
+  });
+  define_tensor(env, exports, "cast",
+                [](const Arguments& a) { return ops::cast(a.tensor(0), a.dtype(1)); });
+  define_tensor(env, exports, "cat",
+                [](const Arguments& a) { return ops::cat(a.tensors(0), a.integer(1)); });
   define(env, exports, "addInto", [](const Arguments& a) {
     ops::add_into(a.tensor(0), a.tensor(1));
     return a.napi().Undefined();

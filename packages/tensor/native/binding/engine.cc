@@ -1,4 +1,5 @@
-// Initialisation, threads and build information; the External through which plugin addons reach the engine.
+// Initialisation, threads and build information; the External through which plugin addons reach the
+// engine.
 #include "binding/arguments.h"
 #include "cpu/isa.h"
 #include "engine/abi.h"
@@ -8,7 +9,8 @@ namespace fms_accel {
 
 void register_engine(Napi::Env env, Napi::Object exports) {
   define(env, exports, "initialise", [](const Arguments& a) {
-    check(a.value(0).IsTypedArray() && a.value(1).IsFunction(), "initialise: expected (Float64Array, error class)");
+    check(a.value(0).IsTypedArray() && a.value(1).IsFunction(),
+          "initialise: expected (Float64Array, error class)");
     a.environment().set_record(a.value(0).As<Napi::Float64Array>());
     a.environment().set_error_class(a.value(1).As<Napi::Function>());
     cpu_kernels();  // reports a wrong FMS_ACCEL_ISA now rather than in the first operation
@@ -17,8 +19,10 @@ void register_engine(Napi::Env env, Napi::Object exports) {
   define(env, exports, "engineInfo", [](const Arguments& a) -> Napi::Value {
     auto result = Napi::Object::New(a.napi());
     auto isas = Napi::Array::New(a.napi());
-    for (const std::string& isa : available_isas()) isas[isas.Length()] = Napi::String::New(a.napi(), isa);
-    result.Set("abiVersion", std::to_string(FMS_ACCEL_ABI_MAJOR) + "." + std::to_string(FMS_ACCEL_ABI_MINOR));
+    for (const std::string& isa : available_isas())
+      isas[isas.Length()] = Napi::String::New(a.napi(), isa);
+    result.Set("abiVersion",
+               std::to_string(FMS_ACCEL_ABI_MAJOR) + "." + std::to_string(FMS_ACCEL_ABI_MINOR));
     result.Set("isa", cpu_isa());
     result.Set("availableIsas", isas);
     result.Set("threads", num_threads());
@@ -34,8 +38,10 @@ void register_engine(Napi::Env env, Napi::Object exports) {
   });
   define(env, exports, "engineExternal", [](const Arguments& a) -> Napi::Value {
     constexpr napi_type_tag kTag{FMS_ACCEL_ENGINE_TAG_LOW, FMS_ACCEL_ENGINE_TAG_HIGH};
-    auto external = Napi::External<fms_accel_engine_v1>::New(a.napi(), engine_table(a.environment().tensors()));
-    check(napi_type_tag_object(a.napi(), external, &kTag) == napi_ok, "engineExternal: the value could not be tagged");
+    auto external =
+        Napi::External<fms_accel_engine_v1>::New(a.napi(), engine_table(a.environment().tensors()));
+    check(napi_type_tag_object(a.napi(), external, &kTag) == napi_ok,
+          "engineExternal: the value could not be tagged");
     return external;
   });
   // A tensor that a plugin addon allocated through the ABI becomes JavaScript's.

@@ -19,13 +19,15 @@ ops::MatmulOptions options_of(const Arguments& a, size_t first) {
 }  // namespace
 
 void register_matmul(Napi::Env env, Napi::Object exports) {
-  define_tensor(env, exports, "matmul",
-                [](const Arguments& a) { return ops::matmul(a.tensor(0), a.tensor(1), options_of(a, 2)); });
+  define_tensor(env, exports, "matmul", [](const Arguments& a) {
+    return ops::matmul(a.tensor(0), a.tensor(1), options_of(a, 2));
+  });
   define_tensor(env, exports, "prepack", [](const Arguments& a) {
     return ops::prepack(a.tensor(0), a.boolean(1) ? Compute::kBFloat16 : Compute::kFloat32);
   });
   define(env, exports, "matmulInto", [](const Arguments& a) {
-    ops::matmul_into(a.tensor(0), a.tensor(1), a.tensor(2), static_cast<float>(a.number(3)), options_of(a, 4));
+    ops::matmul_into(a.tensor(0), a.tensor(1), a.tensor(2), static_cast<float>(a.number(3)),
+                     options_of(a, 4));
     return a.napi().Undefined();
   });
 }

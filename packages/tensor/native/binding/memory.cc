@@ -12,18 +12,20 @@ namespace {
 std::pair<const uint8_t*, size_t> bytes_of(const Arguments& a, size_t i) {
   check(a.value(i).IsTypedArray(), a.op(), ": argument ", i, " must be a typed array");
   const auto array = a.value(i).As<Napi::TypedArray>();
-  return {static_cast<const uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset(), array.ByteLength()};
+  return {static_cast<const uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset(),
+          array.ByteLength()};
 }
 
 }  // namespace
 
 void register_memory(Napi::Env env, Napi::Object exports) {
-  define_tensor(env, exports, "empty", [](const Arguments& a) { return empty(a.shape(0), a.dtype(1)); });
+  define_tensor(env, exports, "empty",
+                [](const Arguments& a) { return empty(a.shape(0), a.dtype(1)); });
   define_tensor(env, exports, "fromBytes", [](const Arguments& a) {
     Tensor tensor = empty(a.shape(1), a.dtype(2));
     const auto [data, size] = bytes_of(a, 0);
-    check(size == tensor.storage->bytes, a.op(), ": shape ", shape_of(tensor), " of ", name_of(tensor.dtype), " needs ",
-          tensor.storage->bytes, " bytes, found ", size);
+    check(size == tensor.storage->bytes, a.op(), ": shape ", shape_of(tensor), " of ",
+          name_of(tensor.dtype), " needs ", tensor.storage->bytes, " bytes, found ", size);
     if (size > 0) memcpy(tensor.raw(), data, size);
     return tensor;
   });
@@ -31,9 +33,9 @@ void register_memory(Napi::Env env, Napi::Object exports) {
     return as_strided(a.tensor(0), a.shape(1), a.shape(2), a.integer(3));
   });
   define_tensor(env, exports, "alias", [](const Arguments& a) { return Tensor(a.tensor(0)); });
-  define_tensor(env, exports, "contiguous", [](const Arguments& a) { return contiguous(a.tensor(0)); });
-  define_tensor(env, exports, "mapFile",
-                [](const Arguments& a) { return map_file(a.string(0)); });
+  define_tensor(env, exports, "contiguous",
+                [](const Arguments& a) { return contiguous(a.tensor(0)); });
+  define_tensor(env, exports, "mapFile", [](const Arguments& a) { return map_file(a.string(0)); });
   define_tensor(env, exports, "viewBytes", [](const Arguments& a) {
     return view_bytes(a.tensor(0), a.integer(1), a.shape(2), a.dtype(3));
   });
@@ -51,7 +53,8 @@ void register_memory(Napi::Env env, Napi::Object exports) {
   });
   define(env, exports, "isExclusive", [](const Arguments& a) -> Napi::Value {
     const Tensor& tensor = a.tensor(0);
-    return Napi::Boolean::New(a.napi(), tensor.storage.use_count() == 1 && !tensor.storage->read_only);
+    return Napi::Boolean::New(a.napi(),
+                              tensor.storage.use_count() == 1 && !tensor.storage->read_only);
   });
   define(env, exports, "readBytes", [](const Arguments& a) -> Napi::Value {
     const Tensor source = contiguous(a.tensor(0));

@@ -1,5 +1,6 @@
-// A std::vector for kernel sources. The allocator is a type of the instruction set's own namespace, and so every function that the
-// compiler makes of the vector is, too: the linker cannot put code for one instruction set in the place of that for another.
+// A std::vector for kernel sources. The allocator is a type of the instruction set's own namespace,
+// and so every function that the compiler makes of the vector is, too: the linker cannot put code
+// for one instruction set in the place of that for another.
 #pragma once
 #include <cstddef>
 #include <new>

@@ -1,7 +1,8 @@
-// Attention by blocks of query rows. For each (batch, key-value head, block): scores by one product, masked softmax in place, values
-// by a second product. The rows of a block are (token, query head of the group): all heads of a group share the packed keys
-// and values, and the gradients of these add up over the group inside the products. Backward recomputes the scores from q, k and
-// the saved log-sum-exp (Dao et al., "FlashAttention", 2022, section 3.1).
+// Attention by blocks of query rows. For each (batch, key-value head, block): scores by one
+// product, masked softmax in place, values by a second product. The rows of a block are (token,
+// query head of the group): all heads of a group share the packed keys and values, and the
+// gradients of these add up over the group inside the products. Backward recomputes the scores from
+// q, k and the saved log-sum-exp (Dao et al., "FlashAttention", 2022, section 3.1).
 #include "cpu/attention.h"
 
 #include "cpu/elements.h"
@@ -14,7 +15,8 @@ namespace fms_accel::FMS_ACCEL_ISA {
 
 namespace {
 
-// Most rows of a block: enough to pay for packing the keys, few enough that little of the causal triangle is computed in vain.
+// Most rows of a block: enough to pay for packing the keys, few enough that little of the causal
+// triangle is computed in vain.
 constexpr int64_t kRows = kMostHeadsOfGroup;
 constexpr float kInfinity = __builtin_inff();
 
@@ -42,20 +44,24 @@ KeyRange keys_of_block(const AttentionArguments& p, int64_t i0, int64_t i1) {
   return {keys_of_row(p, i0).begin, keys_of_row(p, i1 - 1).end};
 }
 
-// A row-major matrix as an operand whose rows are the lanes (`by_row`) or the summed dimension (`by_column`). `index`, where given,
-// picks the stored row, in units of `row_stride`.
+// A row-major matrix as an operand whose rows are the lanes (`by_row`) or the summed dimension
+// (`by_column`). `index`, where given, picks the stored row, in units of `row_stride`.
 struct Matrix {
   const void* data;
   DType dtype;
   int64_t row_stride;
   const int32_t* index = nullptr;
 };
-DenseOperand by_row(const Matrix& m) { return {m.data, m.dtype, m.row_stride, 1, m.index, nullptr}; }
-DenseOperand by_column(const Matrix& m) { return {m.data, m.dtype, 1, m.row_stride, nullptr, m.index}; }
+DenseOperand by_row(const Matrix& m) {
+  return {m.data, m.dtype, m.row_stride, 1, m.index, nullptr};
+}
+DenseOperand by_column(const Matrix& m) {
+  return {m.data, m.dtype, 1, m.row_stride, nullptr, m.index};
+}
 
 // C [m, n] = alpha * A · B + beta * C, float32, rows of C `n` apart.
-void multiply(const AttentionArguments& p, int64_t m, int64_t n, int64_t k, float alpha, const DenseOperand& a,
-              const DenseOperand& b, float beta, float* c) {
+void multiply(const AttentionArguments& p, int64_t m, int64_t n, int64_t k, float alpha,
+              const DenseOperand& a, const DenseOperand& b, float beta, float* c) {
   GemmArguments arguments;
   arguments.m = m;
   arguments.n = n;
@@ -75,7 +81,8 @@ struct Blocks {
   const AttentionArguments& p;
   int64_t group, tokens, count;  // heads of a group, tokens of a block, blocks
 
-  explicit Blocks(const AttentionArguments& arguments) : p(arguments), group(p.heads / p.kv_heads), tokens(1) {
+  explicit Blocks(const AttentionArguments& arguments)
+      : p(arguments), group(p.heads / p.kv_heads), tokens(1) {
     while (tokens * 2 * group <= kRows) tokens *= 2;
     count = (p.queries + tokens - 1) / tokens;
   }
@@ -103,12 +110,16 @@ struct Block {
   int64_t statistics_index(const AttentionArguments& p, int64_t row) const {
     return (batch * p.heads + head(row)) * p.queries + token(row);
   }
-  const void* row_of(const AttentionTensor& t, int64_t row) const { return at(t, batch, head(row), token(row)); }
+  const void* row_of(const AttentionTensor& t, int64_t row) const {
+    return at(t, batch, head(row), token(row));
+  }
 
-  // The rows of q, or of the gradient. The launcher sees to it that `width` divides the strides of heads and tokens.
+  // The rows of q, or of the gradient. The launcher sees to it that `width` divides the strides of
+  // heads and tokens.
   Matrix query_rows(const AttentionTensor& t, int64_t width, int32_t* index) const {
     for (int64_t r = 0; r < rows; ++r) {
-      index[r] = static_cast<int32_t>(r / group * (t.token_stride / width) + r % group * (t.head_stride / width));
+      index[r] = static_cast<int32_t>(r / group * (t.token_stride / width) +
+                                      r % group * (t.head_stride / width));
     }
     return {at(t, batch, first_head, first_token), t.dtype, width, index};
   }
@@ -117,13 +128,17 @@ struct Block {
   }
 };
 
-// scores[0, count) of row i against keys [first, first + count): caps them and sets those of invisible keys to -inf.
-void mask_row(const AttentionArguments& p, int64_t batch, int64_t i, int64_t first, int64_t count, float* scores) {
+// scores[0, count) of row i against keys [first, first + count): caps them and sets those of
+// invisible keys to -inf.
+void mask_row(const AttentionArguments& p, int64_t batch, int64_t i, int64_t first, int64_t count,
+              float* scores) {
   if (p.soft_cap > 0) {
-    for (int64_t j = 0; j < count; ++j) scores[j] = p.soft_cap * __builtin_tanhf(scores[j] / p.soft_cap);
+    for (int64_t j = 0; j < count; ++j)
+      scores[j] = p.soft_cap * __builtin_tanhf(scores[j] / p.soft_cap);
   }
   const KeyRange visible = keys_of_row(p, i);
-  const int64_t begin = smaller(count, larger(0, visible.begin - first)), end = larger(begin, smaller(count, visible.end - first));
+  const int64_t begin = smaller(count, larger(0, visible.begin - first)),
+                end = larger(begin, smaller(count, visible.end - first));
   for (int64_t j = 0; j < begin; ++j) scores[j] = -kInfinity;
   for (int64_t j = end; j < count; ++j) scores[j] = -kInfinity;
   if (p.key_mask != nullptr) {
@@ -137,7 +152,8 @@ void mask_row(const AttentionArguments& p, int64_t batch, int64_t i, int64_t fir
   }
 }
 
-// The lanes of a reduction are fixed, so the order of its sum does not depend on the instruction set's width.
+// The lanes of a reduction are fixed, so the order of its sum does not depend on the instruction
+// set's width.
 constexpr int kLanes = 16;
 
 float row_maximum(const float* x, int64_t count) {
@@ -200,7 +216,8 @@ void narrow(const float* from, int64_t count, float factor, const void* to, DTyp
 // Scratch of one thread, cut into parts of floats.
 class Scratch {
  public:
-  Scratch(int thread, int64_t floats) : next_(static_cast<float*>(workspace(thread, 0, static_cast<size_t>(floats + 64) * 4))) {}
+  Scratch(int thread, int64_t floats)
+      : next_(static_cast<float*>(workspace(thread, 0, static_cast<size_t>(floats + 64) * 4))) {}
   float* take(int64_t floats) {
     float* part = next_;
     next_ += (floats + 15) / 16 * 16;
@@ -217,7 +234,8 @@ void attention_forward(const AttentionArguments& p) {
   const Blocks blocks(p);
   parallel_for(p.batch * p.kv_heads * blocks.count, [&](int64_t item, int thread) {
     // The last blocks see the most keys: they go first, so that threads end together.
-    const int64_t index = blocks.count - 1 - item / (p.batch * p.kv_heads), pair = item % (p.batch * p.kv_heads);
+    const int64_t index = blocks.count - 1 - item / (p.batch * p.kv_heads),
+                  pair = item % (p.batch * p.kv_heads);
     const Block block(blocks, pair / p.kv_heads, pair % p.kv_heads, index);
     const int64_t rows = block.rows, count = block.key_count;
     Scratch scratch(thread, blocks.most_rows() * (count + p.value_dim) + 64);
@@ -226,8 +244,9 @@ void attention_forward(const AttentionArguments& p) {
     int32_t indices[kRows];
     float factors[kRows];
     if (count > 0) {
-      multiply(p, rows, count, p.head_dim, p.scale, by_row(block.query_rows(p.q, p.head_dim, indices)),
-               by_row(block.key_rows(p.k)), 0, scores);
+      multiply(p, rows, count, p.head_dim, p.scale,
+               by_row(block.query_rows(p.q, p.head_dim, indices)), by_row(block.key_rows(p.k)), 0,
+               scores);
     }
     for (int64_t r = 0; r < rows; ++r) {
       float* row = scores + r * count;
@@ -249,21 +268,24 @@ void attention_forward(const AttentionArguments& p) {
       *lse = maximum + __builtin_logf(sum);
     }
     if (count > 0) {
-      multiply(p, rows, p.value_dim, count, 1, by_row({scores, DType::kFloat32, count}), by_column(block.key_rows(p.v)), 0,
-               values);
+      multiply(p, rows, p.value_dim, count, 1, by_row({scores, DType::kFloat32, count}),
+               by_column(block.key_rows(p.v)), 0, values);
     } else {
       for (int64_t j = 0; j < rows * p.value_dim; ++j) values[j] = 0;
     }
     for (int64_t r = 0; r < rows; ++r) {
-      narrow(values + r * p.value_dim, p.value_dim, factors[r], block.row_of(p.out, r), p.out.dtype);
+      narrow(values + r * p.value_dim, p.value_dim, factors[r], block.row_of(p.out, r),
+             p.out.dtype);
     }
   });
 }
 
 namespace {
 
-// In place of scores s and of the gradient d of the probabilities: the probabilities, and the gradient of q · k.
-void softmax_gradient(const AttentionArguments& p, int64_t count, float lse, float delta, float* s, float* d) {
+// In place of scores s and of the gradient d of the probabilities: the probabilities, and the
+// gradient of q · k.
+void softmax_gradient(const AttentionArguments& p, int64_t count, float lse, float delta, float* s,
+                      float* d) {
   if (p.soft_cap > 0) {
     for (int64_t j = 0; j < count; ++j) {
       const float capped = s[j] / p.soft_cap, weight = exp_of(s[j] - lse);
@@ -286,7 +308,8 @@ void attention_backward(const AttentionArguments& p) {
   const int64_t widest = p.head_dim + p.value_dim;
   parallel_for(p.batch * p.kv_heads, [&](int64_t item, int thread) {
     const int64_t kv_head = item % p.kv_heads, batch = item / p.kv_heads;
-    Scratch scratch(thread, p.keys * widest + blocks.most_rows() * (2 * p.keys + p.head_dim) + 2 * widest + 256);
+    Scratch scratch(thread, p.keys * widest + blocks.most_rows() * (2 * p.keys + p.head_dim) +
+                                2 * widest + 256);
     float* dk = scratch.take(p.keys * p.head_dim);
     float* dv = scratch.take(p.keys * p.value_dim);
     float* probabilities = scratch.take(blocks.most_rows() * p.keys);
@@ -303,7 +326,8 @@ void attention_backward(const AttentionArguments& p) {
       if (count == 0) {
         for (int64_t j = 0; j < rows * p.head_dim; ++j) dq[j] = 0;
       } else {
-        const Matrix q = block.query_rows(p.q, p.head_dim, query_indices), k = block.key_rows(p.k), v = block.key_rows(p.v);
+        const Matrix q = block.query_rows(p.q, p.head_dim, query_indices), k = block.key_rows(p.k),
+                     v = block.key_rows(p.v);
         const Matrix g = block.query_rows(p.out_gradient, p.value_dim, gradient_indices);
         multiply(p, rows, count, p.head_dim, p.scale, by_row(q), by_row(k), 0, probabilities);
         multiply(p, rows, count, p.value_dim, 1, by_row(g), by_row(v), 0, slopes);
@@ -312,21 +336,27 @@ void attention_backward(const AttentionArguments& p) {
           widen(block.row_of(p.out, r), p.out.dtype, p.value_dim, out_row);
           float* s = probabilities + r * count;
           mask_row(p, batch, block.token(r), block.keys.begin, count, s);
-          softmax_gradient(p, count, p.lse[block.statistics_index(p, r)], dot(gradient_row, out_row, p.value_dim), s,
-                           slopes + r * count);
+          softmax_gradient(p, count, p.lse[block.statistics_index(p, r)],
+                           dot(gradient_row, out_row, p.value_dim), s, slopes + r * count);
         }
-        const Matrix weights{probabilities, DType::kFloat32, count}, ds{slopes, DType::kFloat32, count};
+        const Matrix weights{probabilities, DType::kFloat32, count},
+            ds{slopes, DType::kFloat32, count};
         multiply(p, rows, p.head_dim, count, 1, by_row(ds), by_column(k), 0, dq);
-        multiply(p, count, p.value_dim, rows, 1, by_column(weights), by_column(g), 1, dv + block.keys.begin * p.value_dim);
-        multiply(p, count, p.head_dim, rows, 1, by_column(ds), by_column(q), 1, dk + block.keys.begin * p.head_dim);
+        multiply(p, count, p.value_dim, rows, 1, by_column(weights), by_column(g), 1,
+                 dv + block.keys.begin * p.value_dim);
+        multiply(p, count, p.head_dim, rows, 1, by_column(ds), by_column(q), 1,
+                 dk + block.keys.begin * p.head_dim);
       }
       for (int64_t r = 0; r < rows; ++r) {
-        narrow(dq + r * p.head_dim, p.head_dim, 1, block.row_of(p.q_gradient, r), p.q_gradient.dtype);
+        narrow(dq + r * p.head_dim, p.head_dim, 1, block.row_of(p.q_gradient, r),
+               p.q_gradient.dtype);
       }
     }
     for (int64_t j = 0; j < p.keys; ++j) {
-      narrow(dk + j * p.head_dim, p.head_dim, 1, at(p.k_gradient, batch, kv_head, j), p.k_gradient.dtype);
-      narrow(dv + j * p.value_dim, p.value_dim, 1, at(p.v_gradient, batch, kv_head, j), p.v_gradient.dtype);
+      narrow(dk + j * p.head_dim, p.head_dim, 1, at(p.k_gradient, batch, kv_head, j),
+             p.k_gradient.dtype);
+      narrow(dv + j * p.value_dim, p.value_dim, 1, at(p.v_gradient, batch, kv_head, j),
+             p.v_gradient.dtype);
     }
   });
 }

@@ -7,8 +7,8 @@
 
 namespace fms_accel {
 
-#define FMS_ACCEL_DECLARE(name) \
-  namespace name {              \
+#define FMS_ACCEL_DECLARE(name)  \
+  namespace name {               \
   extern const Kernels kKernels; \
   }
 FMS_ACCEL_DECLARE(portable)
@@ -33,11 +33,13 @@ const std::vector<Isa>& isas() {
     auto* result = new std::vector<Isa>;
 #ifdef FMS_ACCEL_HAS_AVX2
     __builtin_cpu_init();
-    const bool has_avx2 =
-        __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-    const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    result->push_back({"avx512_bf16", &avx512_bf16::kKernels, has_avx512 && __builtin_cpu_supports("avx512bf16")});
+    const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                          __builtin_cpu_supports("f16c");
+    const bool has_avx512 =
+        has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    result->push_back({"avx512_bf16", &avx512_bf16::kKernels,
+                       has_avx512 && __builtin_cpu_supports("avx512bf16")});
     result->push_back({"avx512", &avx512::kKernels, has_avx512});
     result->push_back({"avx2", &avx2::kKernels, has_avx2});
 #endif
@@ -54,9 +56,11 @@ const Isa& chosen() {
     for (const Isa& candidate : isas()) {
       if (!candidate.available) continue;
       names += (names.empty() ? "" : ", ") + std::string(candidate.name);
-      if (wanted == nullptr || *wanted == 0 || strcmp(wanted, candidate.name) == 0) return &candidate;
+      if (wanted == nullptr || *wanted == 0 || strcmp(wanted, candidate.name) == 0)
+        return &candidate;
     }
-    fail("FMS_ACCEL_ISA=", wanted, ": not available on this machine; choose one of ", names, ", or unset it");
+    fail("FMS_ACCEL_ISA=", wanted, ": not available on this machine; choose one of ", names,
+         ", or unset it");
   }();
   return *isa;
 }

@@ -1,4 +1,5 @@
-// Which instruction set the CPU kernels use: the best that the machine has, or what FMS_ACCEL_ISA names.
+// Which instruction set the CPU kernels use: the best that the machine has, or what FMS_ACCEL_ISA
+// names.
 #pragma once
 #include <string>
 #include <vector>
@@ -7,7 +8,8 @@
 
 namespace fms_accel {
 
-// The kernels in use. Throws Error when FMS_ACCEL_ISA names an unknown or unavailable instruction set.
+// The kernels in use. Throws Error when FMS_ACCEL_ISA names an unknown or unavailable instruction
+// set.
 const Kernels& cpu_kernels();
 const char* cpu_isa();
 std::vector<std::string> available_isas();  // best first

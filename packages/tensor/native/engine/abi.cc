@@ -35,7 +35,8 @@ constexpr fms_accel_dtype kDlpackTypes[kDTypes] = {{2, 32, 1}, {4, 16, 1}, {2, 1
 
 DType dtype_of(fms_accel_dtype type) {
   for (int i = 0; i < kDTypes; ++i) {
-    if (kDlpackTypes[i].code == type.code && kDlpackTypes[i].bits == type.bits && type.lanes == 1) return static_cast<DType>(i);
+    if (kDlpackTypes[i].code == type.code && kDlpackTypes[i].bits == type.bits && type.lanes == 1)
+      return static_cast<DType>(i);
   }
   fail("dtype code ", int{type.code}, " with ", int{type.bits}, " bits is not supported");
 }
@@ -53,12 +54,12 @@ int resolve(Context* context, fms_accel_handle handle, fms_accel_tensor_view* vi
   });
 }
 
-int allocate(Context* context, fms_accel_dtype dtype, const int64_t* shape, int32_t ndim, fms_accel_device device,
-             fms_accel_handle* handle) {
+int allocate(Context* context, fms_accel_dtype dtype, const int64_t* shape, int32_t ndim,
+             fms_accel_device device, fms_accel_handle* handle) {
   return guarded(context, [&] {
     check(ndim >= 0 && ndim <= kMaxDims, "allocate: ", ndim, " dimensions");
-    *handle = context->tensors->insert(
-        empty(Shape(shape, shape + ndim), dtype_of(dtype), Device{device.device_type, device.device_id}));
+    *handle = context->tensors->insert(empty(Shape(shape, shape + ndim), dtype_of(dtype),
+                                             Device{device.device_type, device.device_id}));
   });
 }
 
@@ -95,7 +96,8 @@ fms_accel_engine_v1* engine_table(TensorTable& tensors) {
         .allocate = allocate,
         .release = release,
         .is_read_only = is_read_only,
-        .workspace = [](Context*, int32_t thread, int32_t purpose, size_t bytes) { return workspace(thread, purpose, bytes); },
+        .workspace = [](Context*, int32_t thread, int32_t purpose,
+                        size_t bytes) { return workspace(thread, purpose, bytes); },
         .parallel_for = [](Context*, int64_t items, fms_accel_parallel_body body,
                            void* argument) { parallel_for(items, body, argument); },
         .num_threads = [](Context*) -> int32_t { return num_threads(); },

@@ -16,8 +16,9 @@ namespace {
 
 constexpr size_t kLarge = size_t{64} << 10;
 constexpr size_t kHugePage = size_t{2} << 20;
-// Free blocks are kept as long as they and what is live stay within the largest amount that was live lately (a training step
-// allocates the same blocks as the one before), and this much beyond; then the largest are given back to the system.
+// Free blocks are kept as long as they and what is live stay within the largest amount that was
+// live lately (a training step allocates the same blocks as the one before), and this much beyond;
+// then the largest are given back to the system.
 constexpr int64_t kCacheAllowance = int64_t{256} << 20;
 // "Lately": between one and two times so many allocations of large blocks.
 constexpr int64_t kWindow = 16384;
@@ -105,9 +106,11 @@ void* take_large(Cache& state, size_t bytes) {
 void* allocate_host(size_t bytes) {
   Cache& state = cache();
   const std::lock_guard<std::mutex> lock(state.mutex);
-  void* data = bytes < kLarge ? std::aligned_alloc(64, (bytes + 127) / 64 * 64) : take_large(state, bytes);
+  void* data =
+      bytes < kLarge ? std::aligned_alloc(64, (bytes + 127) / 64 * 64) : take_large(state, bytes);
   check(data != nullptr, "out of memory: ", bytes, " bytes were asked for while tensors hold ",
-        state.statistics.live_bytes, " bytes; use a smaller batch, gradient checkpointing or a shorter sequence");
+        state.statistics.live_bytes,
+        " bytes; use a smaller batch, gradient checkpointing or a shorter sequence");
   count(state, static_cast<int64_t>(bytes));
   return data;
 }

@@ -1,5 +1,5 @@
-// Host memory for tensors: 64-byte aligned; blocks of 64 KiB and more are kept and handed out again, because a fresh
-// mapping costs a page fault for every 4 KiB.
+// Host memory for tensors: 64-byte aligned; blocks of 64 KiB and more are kept and handed out
+// again, because a fresh mapping costs a page fault for every 4 KiB.
 #pragma once
 #include <cstddef>
 #include <cstdint>

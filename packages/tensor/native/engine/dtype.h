@@ -33,7 +33,8 @@ constexpr size_t item_size(DType dtype) {
 }
 
 constexpr const char* name_of(DType dtype) {
-  constexpr const char* kNames[] = {"float32", "bfloat16", "float16", "int32", "int64", "uint8", "bool"};
+  constexpr const char* kNames[] = {"float32", "bfloat16", "float16", "int32",
+                                    "int64",   "uint8",    "bool"};
   return kNames[static_cast<int>(dtype)];
 }
 

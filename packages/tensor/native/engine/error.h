@@ -1,4 +1,5 @@
-// The one exception type of the engine. The binding turns it into a JavaScript TensorError; nothing else crosses.
+// The one exception type of the engine. The binding turns it into a JavaScript TensorError; nothing
+// else crosses.
 #pragma once
 #include <sstream>
 #include <stdexcept>

@@ -44,16 +44,18 @@ Tensor map_file(const std::string& path) {
 }
 
 Tensor view_bytes(const Tensor& file, int64_t byte_offset, const Shape& shape, DType dtype) {
-  check(file.dtype == DType::kUint8 && file.is_contiguous() && file.ndim == 1, "viewBytes: expected a mapped file");
+  check(file.dtype == DType::kUint8 && file.is_contiguous() && file.ndim == 1,
+        "viewBytes: expected a mapped file");
   const int64_t item = static_cast<int64_t>(item_size(dtype));
-  check(byte_offset >= 0 && byte_offset % item == 0, "viewBytes: offset ", byte_offset, " is not a multiple of ", item);
+  check(byte_offset >= 0 && byte_offset % item == 0, "viewBytes: offset ", byte_offset,
+        " is not a multiple of ", item);
   Tensor base = file;
   base.dtype = dtype;
   Shape strides(shape.size());
   int64_t step = 1;
   for (size_t d = shape.size(); d-- > 0;) {
-    check(shape[d] >= 0 && (shape[d] == 0 || step <= (int64_t{1} << 47) / shape[d]), "viewBytes: bad shape ",
-          to_string(shape));
+    check(shape[d] >= 0 && (shape[d] == 0 || step <= (int64_t{1} << 47) / shape[d]),
+          "viewBytes: bad shape ", to_string(shape));
     strides[d] = step;
     step *= std::max<int64_t>(shape[d], 1);
   }

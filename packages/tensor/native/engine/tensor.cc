@@ -13,7 +13,8 @@ std::string to_string(const Shape& shape) {
 }
 
 Tensor empty(const Shape& shape, DType dtype, Device device) {
-  check(shape.size() <= kMaxDims, "a tensor has at most ", kMaxDims, " dimensions, found ", shape.size());
+  check(shape.size() <= kMaxDims, "a tensor has at most ", kMaxDims, " dimensions, found ",
+        shape.size());
   check(device.type == 1, "device type ", device.type, " is not available in this build");
   Tensor tensor;
   tensor.dtype = dtype;
@@ -23,7 +24,8 @@ Tensor empty(const Shape& shape, DType dtype, Device device) {
     check(shape[d] >= 0, "negative size in shape ", to_string(shape));
     tensor.shape[d] = shape[d];
     tensor.strides[d] = elements;
-    check(shape[d] == 0 || elements <= (int64_t{1} << 47) / shape[d], "shape ", to_string(shape), " is too large");
+    check(shape[d] == 0 || elements <= (int64_t{1} << 47) / shape[d], "shape ", to_string(shape),
+          " is too large");
     elements *= std::max<int64_t>(shape[d], 1);
   }
   const size_t bytes = static_cast<size_t>(tensor.numel()) * item_size(dtype);
@@ -36,31 +38,35 @@ Tensor empty(const Shape& shape, DType dtype, Device device) {
   return tensor;
 }
 
-Tensor empty_like(const Tensor& tensor) { return empty(tensor.sizes(), tensor.dtype, tensor.device()); }
+Tensor empty_like(const Tensor& tensor) {
+  return empty(tensor.sizes(), tensor.dtype, tensor.device());
+}
 
 Tensor as_strided(const Tensor& base, const Shape& shape, const Shape& strides, int64_t offset) {
-  check(shape.size() == strides.size() && shape.size() <= kMaxDims, "view: ", shape.size(), " sizes and ",
-        strides.size(), " strides");
+  check(shape.size() == strides.size() && shape.size() <= kMaxDims, "view: ", shape.size(),
+        " sizes and ", strides.size(), " strides");
   Tensor view = base;
   view.ndim = static_cast<int>(shape.size());
   view.offset = offset;
   const int64_t available = static_cast<int64_t>(base.storage->bytes / item_size(base.dtype));
-  check(offset >= 0 && offset <= available, "view: offset ", offset, " lies outside of ", available, " elements");
+  check(offset >= 0 && offset <= available, "view: offset ", offset, " lies outside of ", available,
+        " elements");
   int64_t last = offset;
   const bool is_empty = std::find(shape.begin(), shape.end(), 0) != shape.end();
   for (int d = 0; d < view.ndim; ++d) {
-    check(shape[d] >= 0 && strides[d] >= 0, "view: negative size or stride in ", to_string(shape), ", ",
-          to_string(strides));
+    check(shape[d] >= 0 && strides[d] >= 0, "view: negative size or stride in ", to_string(shape),
+          ", ", to_string(strides));
     view.shape[d] = shape[d];
     view.strides[d] = strides[d];
     if (!is_empty && shape[d] > 1 && strides[d] > 0) {
-      check(shape[d] - 1 <= (available - last) / strides[d], "view: shape ", to_string(shape), " with strides ",
-            to_string(strides), " and offset ", offset, " reaches beyond ", available, " elements");
+      check(shape[d] - 1 <= (available - last) / strides[d], "view: shape ", to_string(shape),
+            " with strides ", to_string(strides), " and offset ", offset, " reaches beyond ",
+            available, " elements");
       last += (shape[d] - 1) * strides[d];
     }
   }
-  check(is_empty || last < available, "view: shape ", to_string(shape), " with offset ", offset, " reaches beyond ",
-        available, " elements");
+  check(is_empty || last < available, "view: shape ", to_string(shape), " with offset ", offset,
+        " reaches beyond ", available, " elements");
   return view;
 }
 

@@ -1,5 +1,5 @@
-// Storage (reference-counted bytes) and Tensor (a strided view of a storage). Native code passes Tensors by const reference;
-// JavaScript knows them by handle (engine/tensor_table.h).
+// Storage (reference-counted bytes) and Tensor (a strided view of a storage). Native code passes
+// Tensors by const reference; JavaScript knows them by handle (engine/tensor_table.h).
 #pragma once
 #include <algorithm>
 #include <array>
@@ -66,7 +66,8 @@ struct Tensor {
   }
 };
 
-// A new contiguous tensor, uninitialised. Throws Error for more than kMaxDims dimensions, a negative size or more than 2^47 bytes.
+// A new contiguous tensor, uninitialised. Throws Error for more than kMaxDims dimensions, a
+// negative size or more than 2^47 bytes.
 Tensor empty(const Shape& shape, DType dtype, Device device = {});
 Tensor empty_like(const Tensor& tensor);
 // A view of the same storage. Throws Error when an element would lie outside of the storage.

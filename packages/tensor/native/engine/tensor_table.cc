@@ -6,7 +6,8 @@ namespace fms_accel {
 namespace {
 constexpr int kSlotBits = 22;
 constexpr uint64_t kSlotMask = (uint64_t{1} << kSlotBits) - 1;
-constexpr uint32_t kLastGeneration = (uint32_t{1} << 31) - 1;  // generation and slot together stay below 2^53
+constexpr uint32_t kLastGeneration =
+    (uint32_t{1} << 31) - 1;  // generation and slot together stay below 2^53
 }  // namespace
 
 Handle TensorTable::insert(Tensor tensor) {
@@ -15,7 +16,8 @@ Handle TensorTable::insert(Tensor tensor) {
     index = free_.back();
     free_.pop_back();
   } else {
-    check(slots_.size() <= kSlotMask, "more than ", kSlotMask, " live tensors: tensors leak; use scope()");
+    check(slots_.size() <= kSlotMask, "more than ", kSlotMask,
+          " live tensors: tensors leak; use scope()");
     index = static_cast<uint32_t>(slots_.size());
     slots_.emplace_back();
   }
@@ -28,8 +30,10 @@ Handle TensorTable::insert(Tensor tensor) {
 
 TensorTable::Slot& TensorTable::slot_of(Handle handle) {
   const uint64_t index = handle & kSlotMask;
-  check(index < slots_.size() && slots_[index].used && slots_[index].generation == handle >> kSlotBits,
-        "this tensor was disposed (or its scope has ended): keep it with keep(), or return it from the scope");
+  check(index < slots_.size() && slots_[index].used &&
+            slots_[index].generation == handle >> kSlotBits,
+        "this tensor was disposed (or its scope has ended): keep it with keep(), or return it from "
+        "the scope");
   return slots_[index];
 }
 

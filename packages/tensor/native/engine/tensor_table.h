@@ -1,5 +1,6 @@
-// Handles: what JavaScript holds in place of tensors. A handle is generation * 2^22 + slot; a slot's generation grows each
-// time it is freed, so a handle that outlived its tensor is recognised instead of naming another one.
+// Handles: what JavaScript holds in place of tensors. A handle is generation * 2^22 + slot; a
+// slot's generation grows each time it is freed, so a handle that outlived its tensor is recognised
+// instead of naming another one.
 #pragma once
 #include <cstdint>
 #include <deque>

@@ -9,47 +9,62 @@
 namespace fms_accel::ops {
 namespace {
 
-Tensor with_contiguous_rows(const Tensor& x) { return x.stride(-1) == 1 || x.size(-1) == 1 ? x : contiguous(x); }
+Tensor with_contiguous_rows(const Tensor& x) {
+  return x.stride(-1) == 1 || x.size(-1) == 1 ? x : contiguous(x);
+}
 
-// Also with strides of heads and tokens that are whole rows: what a projection gives when its heads are split off.
+// Also with strides of heads and tokens that are whole rows: what a projection gives when its heads
+// are split off.
 Tensor with_whole_rows(const Tensor& x) {
-  const bool is_whole = x.ndim == 4 && x.shape[3] > 0 && x.stride(-1) == 1 && x.strides[1] % x.shape[3] == 0 &&
-                        x.strides[2] % x.shape[3] == 0 &&
+  const bool is_whole = x.ndim == 4 && x.shape[3] > 0 && x.stride(-1) == 1 &&
+                        x.strides[1] % x.shape[3] == 0 && x.strides[2] % x.shape[3] == 0 &&
                         x.shape[1] * x.strides[1] + x.shape[2] * x.strides[2] < (int64_t{1} << 31);
   return is_whole ? x : contiguous(x);
 }
 
-AttentionTensor pointer(const Tensor& x) { return {x.raw(), x.dtype, x.strides[0], x.strides[1], x.strides[2]}; }
+AttentionTensor pointer(const Tensor& x) {
+  return {x.raw(), x.dtype, x.strides[0], x.strides[1], x.strides[2]};
+}
 
 // [B, H, T, D] that lies in memory as [B, T, H, D].
-Tensor heads_inside(int64_t batch, int64_t heads, int64_t tokens, int64_t dim, DType dtype, Device device) {
+Tensor heads_inside(int64_t batch, int64_t heads, int64_t tokens, int64_t dim, DType dtype,
+                    Device device) {
   Tensor x = empty({batch, tokens, heads, dim}, dtype, device);
   std::swap(x.shape[1], x.shape[2]);
   std::swap(x.strides[1], x.strides[2]);
   return x;
 }
 
-void check_mask(const char* name, const Tensor* mask, int64_t batch, int64_t tokens, bool is_integer, const Tensor& q) {
+void check_mask(const char* name, const Tensor* mask, int64_t batch, int64_t tokens,
+                bool is_integer, const Tensor& q) {
   if (mask == nullptr) return;
-  const bool dtype_fits =
-      is_integer ? mask->dtype == DType::kInt32 : mask->dtype == DType::kBool || mask->dtype == DType::kUint8;
-  check(mask->ndim == 2 && mask->shape[0] == batch && mask->shape[1] == tokens && dtype_fits && mask->is_contiguous(),
-        "scaledDotProductAttention: expected ", name, " as contiguous ", is_integer ? "int32" : "bool", " [", batch, ", ",
-        tokens, "], found ", name_of(mask->dtype), " ", shape_of(*mask));
+  const bool dtype_fits = is_integer ? mask->dtype == DType::kInt32
+                                     : mask->dtype == DType::kBool || mask->dtype == DType::kUint8;
+  check(mask->ndim == 2 && mask->shape[0] == batch && mask->shape[1] == tokens && dtype_fits &&
+            mask->is_contiguous(),
+        "scaledDotProductAttention: expected ", name, " as contiguous ",
+        is_integer ? "int32" : "bool", " [", batch, ", ", tokens, "], found ", name_of(mask->dtype),
+        " ", shape_of(*mask));
   check_same_device("scaledDotProductAttention", {&q, mask});
 }
 
-AttentionArguments arguments_of(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
+AttentionArguments arguments_of(const Tensor& q, const Tensor& k, const Tensor& v,
+                                const AttentionOptions& options) {
   for (const Tensor* x : {&q, &k, &v}) {
-    check(x->ndim == 4 && is_floating(x->dtype), "scaledDotProductAttention: expected floating [batch, heads, tokens, dim], found ",
+    check(x->ndim == 4 && is_floating(x->dtype),
+          "scaledDotProductAttention: expected floating [batch, heads, tokens, dim], found ",
           name_of(x->dtype), " ", shape_of(*x));
   }
-  check(k.shape[0] == q.shape[0] && v.shape[0] == q.shape[0] && v.shape[1] == k.shape[1] && v.shape[2] == k.shape[2] &&
-            k.shape[3] == q.shape[3] && (k.shape[1] > 0 ? q.shape[1] % k.shape[1] == 0 : q.shape[1] == 0),
-        "scaledDotProductAttention: shapes ", shape_of(q), ", ", shape_of(k), ", ", shape_of(v), " do not fit together");
-  check(q.shape[3] > 0 && v.shape[3] > 0, "scaledDotProductAttention: the dimension of a head must not be 0");
-  check(q.shape[1] <= kMostHeadsOfGroup * k.shape[1], "scaledDotProductAttention: at most ", kMostHeadsOfGroup,
-        " query heads share a key-value head, found ", q.shape[1], " for ", k.shape[1]);
+  check(k.shape[0] == q.shape[0] && v.shape[0] == q.shape[0] && v.shape[1] == k.shape[1] &&
+            v.shape[2] == k.shape[2] && k.shape[3] == q.shape[3] &&
+            (k.shape[1] > 0 ? q.shape[1] % k.shape[1] == 0 : q.shape[1] == 0),
+        "scaledDotProductAttention: shapes ", shape_of(q), ", ", shape_of(k), ", ", shape_of(v),
+        " do not fit together");
+  check(q.shape[3] > 0 && v.shape[3] > 0,
+        "scaledDotProductAttention: the dimension of a head must not be 0");
+  check(q.shape[1] <= kMostHeadsOfGroup * k.shape[1], "scaledDotProductAttention: at most ",
+        kMostHeadsOfGroup, " query heads share a key-value head, found ", q.shape[1], " for ",
+        k.shape[1]);
   check_same_device("scaledDotProductAttention", {&q, &k, &v});
   AttentionArguments p;
   p.batch = q.shape[0];
@@ -82,28 +97,35 @@ AttentionArguments arguments_of(const Tensor& q, const Tensor& k, const Tensor& 
 
 }  // namespace
 
-AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
-  const Tensor query = with_whole_rows(q), key = with_contiguous_rows(k), value = with_contiguous_rows(v);
+AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                          const AttentionOptions& options) {
+  const Tensor query = with_whole_rows(q), key = with_contiguous_rows(k),
+               value = with_contiguous_rows(v);
   AttentionArguments p = arguments_of(query, key, value, options);
   check(is_floating(options.dtype), "scaledDotProductAttention: the result must be floating");
-  AttentionResult result{heads_inside(p.batch, p.heads, p.queries, p.value_dim, options.dtype, q.device()),
-                         empty({p.batch, p.heads, p.queries}, DType::kFloat32, q.device())};
+  AttentionResult result{
+      heads_inside(p.batch, p.heads, p.queries, p.value_dim, options.dtype, q.device()),
+      empty({p.batch, p.heads, p.queries}, DType::kFloat32, q.device())};
   p.out = pointer(result.out);
   p.lse = result.lse.data<float>();
   if (result.lse.numel() > 0) kernels_of(q).attention_forward(p);
   return result;
 }
 
-AttentionGradients attention_gradients(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionResult& result,
-                                       const Tensor& out_gradient, const AttentionOptions& options) {
-  const Tensor query = with_whole_rows(q), key = with_contiguous_rows(k), value = with_contiguous_rows(v);
+AttentionGradients attention_gradients(const Tensor& q, const Tensor& k, const Tensor& v,
+                                       const AttentionResult& result, const Tensor& out_gradient,
+                                       const AttentionOptions& options) {
+  const Tensor query = with_whole_rows(q), key = with_contiguous_rows(k),
+               value = with_contiguous_rows(v);
   const Tensor gradient = with_whole_rows(out_gradient), out = with_contiguous_rows(result.out);
   AttentionArguments p = arguments_of(query, key, value, options);
   check(gradient.sizes() == out.sizes() && is_floating(gradient.dtype) &&
-            out.sizes() == Shape({p.batch, p.heads, p.queries, p.value_dim}) && is_floating(out.dtype),
-        "scaledDotProductAttention: gradient of shape ", shape_of(gradient), " for a result of shape ", shape_of(out));
-  check(result.lse.sizes() == Shape({p.batch, p.heads, p.queries}) && result.lse.dtype == DType::kFloat32 &&
-            result.lse.is_contiguous(),
+            out.sizes() == Shape({p.batch, p.heads, p.queries, p.value_dim}) &&
+            is_floating(out.dtype),
+        "scaledDotProductAttention: gradient of shape ", shape_of(gradient),
+        " for a result of shape ", shape_of(out));
+  check(result.lse.sizes() == Shape({p.batch, p.heads, p.queries}) &&
+            result.lse.dtype == DType::kFloat32 && result.lse.is_contiguous(),
         "scaledDotProductAttention: expected the log-sum-exp of the forward pass");
   check_same_device("scaledDotProductAttention", {&q, &gradient, &out, &result.lse});
   AttentionGradients gradients{

@@ -12,7 +12,7 @@ struct AttentionOptions {
   const Tensor* query_segments = nullptr;  // int32 [B, Tq], together with
   const Tensor* key_segments = nullptr;    // int32 [B, Tk]
   bool compute_bfloat16 = false;
-  DType dtype = DType::kFloat32;           // of the result
+  DType dtype = DType::kFloat32;  // of the result
 };
 
 struct AttentionResult {
@@ -23,9 +23,12 @@ struct AttentionGradients {
   Tensor q, k, v;  // like the operands, in memory as [B, T, H, D]
 };
 
-// q [B, H, Tq, D], k [B, Hkv, Tk, D], v [B, Hkv, Tk, Dv] of floating dtypes, H a multiple of Hkv. See cpu/attention.h.
-AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options);
-AttentionGradients attention_gradients(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionResult& result,
-                                       const Tensor& out_gradient, const AttentionOptions& options);
+// q [B, H, Tq, D], k [B, Hkv, Tk, D], v [B, Hkv, Tk, Dv] of floating dtypes, H a multiple of Hkv.
+// See cpu/attention.h.
+AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                          const AttentionOptions& options);
+AttentionGradients attention_gradients(const Tensor& q, const Tensor& k, const Tensor& v,
+                                       const AttentionResult& result, const Tensor& out_gradient,
+                                       const AttentionOptions& options);
 
 }  // namespace fms_accel::ops

@@ -47,7 +47,8 @@ Tensor cat(const std::vector<Tensor>& tensors, int64_t dim) {
     Shape other = tensor.sizes();
     bool fits = tensor.ndim == first.ndim;
     for (int d = 0; fits && d < tensor.ndim; ++d) fits = d == at || other[d] == first.shape[d];
-    check(fits, "cat: shapes ", shape_of(first), " and ", shape_of(tensor), " differ outside of dimension ", at);
+    check(fits, "cat: shapes ", shape_of(first), " and ", shape_of(tensor),
+          " differ outside of dimension ", at);
     dtype = promote(dtype, tensor.dtype);
     shape[at] += tensor.shape[at];
   }

@@ -41,29 +41,34 @@ DType promote(DType a, DType b) {
 }
 
 Tensor unary(UnaryOp op, double a, double b, const Tensor& x) {
-  check(op >= UnaryOp::kCopy && op <= UnaryOp::kClamp, "unary: unknown operation ", static_cast<int>(op));
+  check(op >= UnaryOp::kCopy && op <= UnaryOp::kClamp, "unary: unknown operation ",
+        static_cast<int>(op));
   DType dtype = x.dtype;
   if (op == UnaryOp::kLogicalNot) {
     dtype = DType::kBool;
   } else if (!is_floating(dtype)) {
-    const bool whole = op != UnaryOp::kAffine || (a == static_cast<int64_t>(a) && b == static_cast<int64_t>(b));
+    const bool whole =
+        op != UnaryOp::kAffine || (a == static_cast<int64_t>(a) && b == static_cast<int64_t>(b));
     if (!keeps_integers(op) || !whole) dtype = DType::kFloat32;
   }
   Tensor result = empty(x.sizes(), dtype, x.device());
   const Iteration it = iterate(x.sizes(), {&result, &x});
   if (it.loop.numel > 0) {
-    kernels_of(x).unary(op, static_cast<float>(a), static_cast<float>(b), it.loop, it.operands[0], it.operands[1]);
+    kernels_of(x).unary(op, static_cast<float>(a), static_cast<float>(b), it.loop, it.operands[0],
+                        it.operands[1]);
   }
   return result;
 }
 
 Tensor binary(BinaryOp op, const Tensor& x, const Tensor& y) {
-  check(op >= BinaryOp::kAdd && op <= BinaryOp::kGeluTanhGradient, "binary: unknown operation ", static_cast<int>(op));
+  check(op >= BinaryOp::kAdd && op <= BinaryOp::kGeluTanhGradient, "binary: unknown operation ",
+        static_cast<int>(op));
   check_same_device("binary", {&x, &y});
   const Shape shape = broadcast_shape("elementwise operation", {&x, &y});
   Tensor result = empty(shape, result_dtype(op, x.dtype, y.dtype), x.device());
   const Iteration it = iterate(shape, {&result, &x, &y});
-  if (it.loop.numel > 0) kernels_of(x).binary(op, it.loop, it.operands[0], it.operands[1], it.operands[2]);
+  if (it.loop.numel > 0)
+    kernels_of(x).binary(op, it.loop, it.operands[0], it.operands[1], it.operands[2]);
   return result;
 }
 
@@ -82,11 +87,12 @@ void add_into(const Tensor& target, const Tensor& source) {
   check_writable("accumulate", target);
   check_same_device("accumulate", {&target, &source});
   const Shape shape = target.sizes();
-  check(broadcast_shape("accumulate", {&target, &source}) == shape, "accumulate: shape ", shape_of(source),
-        " does not broadcast to ", shape_of(target));
+  check(broadcast_shape("accumulate", {&target, &source}) == shape, "accumulate: shape ",
+        shape_of(source), " does not broadcast to ", shape_of(target));
   const Iteration it = iterate(shape, {&target, &target, &source});
   if (it.loop.numel > 0) {
-    kernels_of(target).binary(BinaryOp::kAdd, it.loop, it.operands[0], it.operands[1], it.operands[2]);
+    kernels_of(target).binary(BinaryOp::kAdd, it.loop, it.operands[0], it.operands[1],
+                              it.operands[2]);
   }
 }
 

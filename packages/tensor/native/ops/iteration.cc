@@ -6,7 +6,8 @@
 namespace fms_accel::ops {
 
 const Kernels& kernels_of(const Tensor& tensor) {
-  check(tensor.device().type == 1, "no kernels for device type ", tensor.device().type, " in this build");
+  check(tensor.device().type == 1, "no kernels for device type ", tensor.device().type,
+        " in this build");
   return cpu_kernels();
 }
 
@@ -32,7 +33,8 @@ Shape broadcast_shape(const char* op, std::initializer_list<const Tensor*> tenso
 
 void check_same_device(const char* op, std::initializer_list<const Tensor*> tensors) {
   for (const Tensor* tensor : tensors) {
-    check(tensor->device() == (*tensors.begin())->device(), op, ": tensors lie on different devices");
+    check(tensor->device() == (*tensors.begin())->device(), op,
+          ": tensors lie on different devices");
   }
 }
 
@@ -57,7 +59,8 @@ Iteration iterate(const Shape& shape, std::initializer_list<const Tensor*> tenso
       const int own = d - (ndim - tensor->ndim);
       strides[t++] = own >= 0 && tensor->shape[own] != 1 ? tensor->strides[own] : 0;
     }
-    // Merging with the dimension before: its stride must be this dimension's stride times its size, for every operand.
+    // Merging with the dimension before: its stride must be this dimension's stride times its size,
+    // for every operand.
     bool merges = loop.ndim > 0;
     for (t = 0; merges && t < count; ++t) {
       merges = result.operands[t].strides[loop.ndim - 1] == strides[t] * shape[d];
@@ -75,7 +78,8 @@ Iteration iterate(const Shape& shape, std::initializer_list<const Tensor*> tenso
 }
 
 int dimension(const char* op, int64_t dim, int ndim) {
-  check(dim >= -ndim && dim < ndim, op, ": dimension ", dim, " is out of range for ", ndim, " dimensions");
+  check(dim >= -ndim && dim < ndim, op, ": dimension ", dim, " is out of range for ", ndim,
+        " dimensions");
   return static_cast<int>(dim < 0 ? dim + ndim : dim);
 }
 
@@ -91,7 +95,8 @@ Tensor without(const Tensor& x, int dim) {
 }
 
 void check_writable(const char* op, const Tensor& tensor) {
-  check(!tensor.storage->read_only, op, ": the tensor lies in a read-only mapped file; copy it first");
+  check(!tensor.storage->read_only, op,
+        ": the tensor lies in a read-only mapped file; copy it first");
 }
 
 }  // namespace fms_accel::ops

@@ -10,7 +10,8 @@ namespace fms_accel::ops {
 // The kernels of the device that a tensor lies on.
 const Kernels& kernels_of(const Tensor& tensor);
 
-// The shape that all of `tensors` broadcast to (numpy's rule). Throws Error that names `op` and the shapes.
+// The shape that all of `tensors` broadcast to (numpy's rule). Throws Error that names `op` and the
+// shapes.
 Shape broadcast_shape(const char* op, std::initializer_list<const Tensor*> tensors);
 
 // Throws Error unless all tensors lie on one device.
@@ -21,8 +22,8 @@ struct Iteration {
   Loop loop;
   Operand operands[kMaxOperands];
 };
-// A loop over `shape` with one operand for each tensor (each broadcast to `shape`); adjacent dimensions that every operand
-// walks evenly are merged, so contiguous tensors give one dimension.
+// A loop over `shape` with one operand for each tensor (each broadcast to `shape`); adjacent
+// dimensions that every operand walks evenly are merged, so contiguous tensors give one dimension.
 Iteration iterate(const Shape& shape, std::initializer_list<const Tensor*> tensors);
 
 // Dimension `dim` in [-ndim, ndim) as 0..ndim-1. Throws Error.

@@ -14,7 +14,9 @@ struct Batch {
   int64_t a[kMaxDims], b[kMaxDims], c[kMaxDims];  // strides in elements
 };
 
-Shape leading(const Tensor& tensor) { return Shape(tensor.shape.begin(), tensor.shape.begin() + tensor.ndim - 2); }
+Shape leading(const Tensor& tensor) {
+  return Shape(tensor.shape.begin(), tensor.shape.begin() + tensor.ndim - 2);
+}
 
 Tensor leading_view(const Tensor& tensor) {
   Tensor view = tensor;
@@ -37,35 +39,40 @@ Batch batch_of(const Tensor& c, const Tensor& a, const Tensor& b) {
 }
 
 void check_operands(const Tensor& a, const Tensor& b, const MatmulOptions& options) {
-  check(a.ndim >= 2 && b.ndim >= 2, "matmul: expected at least two dimensions, found ", shape_of(a), " and ", shape_of(b));
-  check(is_floating(a.dtype) && is_floating(b.dtype), "matmul: expected floating dtypes, found ", name_of(a.dtype), " and ",
-        name_of(b.dtype));
-  check(is_floating(options.dtype), "matmul: the result must be floating, found ", name_of(options.dtype));
-  check(a.size(-1) == b.size(-2), "matmul: ", shape_of(a), " times ", shape_of(b), ": ", a.size(-1), " columns meet ",
-        b.size(-2), " rows");
+  check(a.ndim >= 2 && b.ndim >= 2, "matmul: expected at least two dimensions, found ", shape_of(a),
+        " and ", shape_of(b));
+  check(is_floating(a.dtype) && is_floating(b.dtype), "matmul: expected floating dtypes, found ",
+        name_of(a.dtype), " and ", name_of(b.dtype));
+  check(is_floating(options.dtype), "matmul: the result must be floating, found ",
+        name_of(options.dtype));
+  check(a.size(-1) == b.size(-2), "matmul: ", shape_of(a), " times ", shape_of(b), ": ", a.size(-1),
+        " columns meet ", b.size(-2), " rows");
   check_same_device("matmul", {&a, &b});
   if (options.bias != nullptr) {
     const Tensor& bias = *options.bias;
-    check(bias.ndim == 1 && bias.shape[0] == b.size(-1) && is_floating(bias.dtype) && bias.is_contiguous(),
-          "matmul: expected a contiguous bias [", b.size(-1), "], found ", name_of(bias.dtype), " ", shape_of(bias));
+    check(bias.ndim == 1 && bias.shape[0] == b.size(-1) && is_floating(bias.dtype) &&
+              bias.is_contiguous(),
+          "matmul: expected a contiguous bias [", b.size(-1), "], found ", name_of(bias.dtype), " ",
+          shape_of(bias));
     check_same_device("matmul", {&a, &bias});
   }
 }
 
 }  // namespace
 
-void matmul_into(const Tensor& target, const Tensor& a, const Tensor& b, float beta, const MatmulOptions& options) {
+void matmul_into(const Tensor& target, const Tensor& a, const Tensor& b, float beta,
+                 const MatmulOptions& options) {
   check_operands(a, b, options);
   check_writable("matmul", target);
-  check(target.is_contiguous() && target.dtype == options.dtype, "matmul: the target must be contiguous ",
-        name_of(options.dtype));
+  check(target.is_contiguous() && target.dtype == options.dtype,
+        "matmul: the target must be contiguous ", name_of(options.dtype));
   check_same_device("matmul", {&a, &target});
   const Tensor views[] = {leading_view(a), leading_view(b)};
   Shape expected = broadcast_shape("matmul", {&views[0], &views[1]});
   expected.push_back(a.size(-2));
   expected.push_back(b.size(-1));
-  check(target.sizes() == expected, "matmul: target of shape ", shape_of(target), " for a result of shape ",
-        to_string(expected));
+  check(target.sizes() == expected, "matmul: target of shape ", shape_of(target),
+        " for a result of shape ", to_string(expected));
   if (target.numel() == 0) return;
 
   MatmulArguments arguments;
@@ -88,7 +95,8 @@ void matmul_into(const Tensor& target, const Tensor& a, const Tensor& b, float b
     const Tensor& packed = *options.prepacked_b;
     const GemmKernels& gemm = *kernels_of(a).gemm;
     check(b.ndim == 2 && packed.dtype == DType::kUint8 && packed.is_contiguous() &&
-              packed.numel() == static_cast<int64_t>(gemm.prepacked_bytes(options.compute, arguments.n, arguments.k)),
+              packed.numel() == static_cast<int64_t>(gemm.prepacked_bytes(
+                                    options.compute, arguments.n, arguments.k)),
           "matmul: the prepacked matrix was not made for ", shape_of(b));
     arguments.prepacked_b = packed.raw();
   }
@@ -96,7 +104,8 @@ void matmul_into(const Tensor& target, const Tensor& a, const Tensor& b, float b
   const GemmKernels& gemm = *kernels_of(a).gemm;
   int last = batch.ndim - 1;
   // One matrix on the right for all: the batch's rows are rows of one product.
-  if (batch.b[last] == 0 && batch.shape[last] > 1 && batch.a[last] == arguments.m * arguments.a.row_stride) {
+  if (batch.b[last] == 0 && batch.shape[last] > 1 &&
+      batch.a[last] == arguments.m * arguments.a.row_stride) {
     arguments.m *= batch.shape[last];
     batch.shape[last] = 1;
   }
@@ -138,10 +147,12 @@ Tensor matmul(const Tensor& a, const Tensor& b, const MatmulOptions& options) {
 }
 
 Tensor prepack(const Tensor& b, Compute compute) {
-  check(b.ndim == 2 && is_floating(b.dtype), "prepack: expected a floating matrix, found ", name_of(b.dtype), " ", shape_of(b));
+  check(b.ndim == 2 && is_floating(b.dtype), "prepack: expected a floating matrix, found ",
+        name_of(b.dtype), " ", shape_of(b));
   const GemmKernels& gemm = *kernels_of(b).gemm;
   const int64_t k = b.shape[0], n = b.shape[1];
-  const Tensor packed = empty({static_cast<int64_t>(gemm.prepacked_bytes(compute, n, k))}, DType::kUint8, b.device());
+  const Tensor packed =
+      empty({static_cast<int64_t>(gemm.prepacked_bytes(compute, n, k))}, DType::kUint8, b.device());
   GemmSource source;
   source.dense = {b.raw(), b.dtype, b.strides[1], b.strides[0]};
   gemm.prepack(compute, n, k, source, packed.raw());

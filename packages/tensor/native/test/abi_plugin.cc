@@ -1,5 +1,5 @@
-// A plugin addon as a third party would write it: it includes only the public header and links nothing of the engine. test/abi.test.ts
-// drives it.
+// A plugin addon as a third party would write it: it includes only the public header and links
+// nothing of the engine. test/abi.test.ts drives it.
 #include <napi.h>
 
 #include <cstring>
@@ -11,7 +11,9 @@ namespace {
 
 const fms_accel_engine_v1* engine = nullptr;
 
-[[noreturn]] void raise(Napi::Env env, const std::string& message) { throw Napi::Error::New(env, message); }
+[[noreturn]] void raise(Napi::Env env, const std::string& message) {
+  throw Napi::Error::New(env, message);
+}
 
 Napi::Value attach(const Napi::CallbackInfo& info) {
   constexpr napi_type_tag kTag{FMS_ACCEL_ENGINE_TAG_LOW, FMS_ACCEL_ENGINE_TAG_HIGH};
@@ -31,7 +33,8 @@ Napi::Value attach(const Napi::CallbackInfo& info) {
 Napi::Value twice(const Napi::CallbackInfo& info) {
   const auto handle = static_cast<fms_accel_handle>(info[0].As<Napi::Number>().Int64Value());
   fms_accel_tensor_view x, y;
-  if (engine->resolve(engine->context, handle, &x) != 0) raise(info.Env(), engine->last_error(engine->context));
+  if (engine->resolve(engine->context, handle, &x) != 0)
+    raise(info.Env(), engine->last_error(engine->context));
   if (x.dtype.code != 2 || x.dtype.bits != 32) raise(info.Env(), "twice: expected float32");
   fms_accel_handle result;
   if (engine->allocate(engine->context, x.dtype, x.shape, x.ndim, x.device, &result) != 0 ||
@@ -49,7 +52,8 @@ Napi::Value twice(const Napi::CallbackInfo& info) {
       engine->context, (count + 999) / 1000,
       [](void* argument, int64_t item, int32_t) {
         const auto* w = static_cast<const Work*>(argument);
-        for (int64_t i = item * 1000; i < w->count && i < (item + 1) * 1000; ++i) w->to[i] = w->from[i] + w->from[i];
+        for (int64_t i = item * 1000; i < w->count && i < (item + 1) * 1000; ++i)
+          w->to[i] = w->from[i] + w->from[i];
       },
       &work);
   return Napi::Number::New(info.Env(), static_cast<double>(result));
@@ -58,7 +62,8 @@ Napi::Value twice(const Napi::CallbackInfo& info) {
 Napi::Value allocate_negative(const Napi::CallbackInfo& info) {
   const int64_t shape[] = {-1};
   fms_accel_handle handle;
-  if (engine->allocate(engine->context, {2, 32, 1}, shape, 1, {1, 0}, &handle) == 0) raise(info.Env(), "was accepted");
+  if (engine->allocate(engine->context, {2, 32, 1}, shape, 1, {1, 0}, &handle) == 0)
+    raise(info.Env(), "was accepted");
   return Napi::String::New(info.Env(), engine->last_error(engine->context));
 }
 

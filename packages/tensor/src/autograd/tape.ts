@@ -159,7 +159,9 @@ export function backward(root: Tensor, gradient: Tensor | undefined): void {
     );
   }
   if (gradient === undefined && root.numel !== 1) {
-    throw new TensorError(`backward: shape [${root.shape.join(", ")}] needs a gradient argument; only scalars do without`);
+    throw new TensorError(
+      `backward: shape [${root.shape.join(", ")}] needs a gradient argument; only scalars do without`,
+    );
   }
   if (gradient !== undefined && !sameShape(gradient.shape, root.shape)) {
     throw new TensorError(`backward: gradient of shape [${gradient.shape.join(", ")}] for [${root.shape.join(", ")}]`);

@@ -22,7 +22,10 @@ export class LayerNorm extends Module {
   weight: Parameter;
   bias: Parameter | undefined;
 
-  constructor(dim: number, { eps = 1e-5, bias = true, ...options }: TensorOptions & { eps?: number; bias?: boolean } = {}) {
+  constructor(
+    dim: number,
+    { eps = 1e-5, bias = true, ...options }: TensorOptions & { eps?: number; bias?: boolean } = {},
+  ) {
     super();
     this.eps = eps;
     this.weight = new Parameter(empty([dim], options));

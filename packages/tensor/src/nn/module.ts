@@ -22,7 +22,8 @@ export abstract class Module {
     for (const [name, value] of Object.entries(this)) {
       if (value instanceof Module) yield [name, value];
       else if (Array.isArray(value)) {
-        for (const [index, element] of value.entries()) if (element instanceof Module) yield [`${name}.${index}`, element];
+        for (const [index, element] of value.entries())
+          if (element instanceof Module) yield [`${name}.${index}`, element];
       }
     }
   }
@@ -72,7 +73,9 @@ export abstract class Module {
       if (path === name || path.startsWith(`${name}.`)) return child.getSubmodule(path.slice(name.length + 1));
     }
     const names = [...this.namedChildren()].map(([name]) => name).join(", ");
-    throw new TensorError(`no module ${JSON.stringify(path)} in ${this.constructor.name}, which has ${names || "no children"}`);
+    throw new TensorError(
+      `no module ${JSON.stringify(path)} in ${this.constructor.name}, which has ${names || "no children"}`,
+    );
   }
 
   /** Puts `module` in the place of the one at `path`. Throws TensorError when nothing stands there. */

@@ -33,7 +33,10 @@ export interface AttentionOptions {
  * matmul (test/attention.test.ts).
  */
 export function scaledDotProductAttention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
-  if (q.ndim !== 4) throw new TensorError(`scaledDotProductAttention: expected q [batch, heads, queries, dim], found [${q.shape.join(", ")}]`);
+  if (q.ndim !== 4)
+    throw new TensorError(
+      `scaledDotProductAttention: expected q [batch, heads, queries, dim], found [${q.shape.join(", ")}]`,
+    );
   const { window = 0, softCap = 0, isCausal = false } = options;
   if (options.window !== undefined && !(Number.isInteger(window) && window > 0)) {
     throw new TensorError(`scaledDotProductAttention: the window must be a positive integer, found ${window}`);

@@ -47,9 +47,15 @@ export interface MatmulTransposes {
  * a [..., m, k] times b [..., k, n] → [..., m, n]; leading dimensions broadcast. A transpose option exchanges the last two dimensions of
  * its operand first (without a copy). Operands of one dtype give that dtype, mixed ones float32.
  */
-export function matmul(a: Tensor, b: Tensor, { transposeA = false, transposeB = false }: MatmulTransposes = {}): Tensor {
+export function matmul(
+  a: Tensor,
+  b: Tensor,
+  { transposeA = false, transposeB = false }: MatmulTransposes = {},
+): Tensor {
   if (a.ndim < 2 || b.ndim < 2) {
-    throw new TensorError(`matmul: expected at least two dimensions, found [${a.shape.join(", ")}] and [${b.shape.join(", ")}]`);
+    throw new TensorError(
+      `matmul: expected at least two dimensions, found [${a.shape.join(", ")}] and [${b.shape.join(", ")}]`,
+    );
   }
   const left = transposeA ? swapLast(a) : a;
   const right = transposeB ? swapLast(b) : b;
@@ -85,7 +91,8 @@ function packedWeight(weight: Tensor, inBFloat16: boolean): PackedWeight | undef
  * The weight must not change afterwards. `dtype` is the one that products are computed in.
  */
 export function prepackWeight(weight: Tensor, dtype: DType, { backward = false }: { backward?: boolean } = {}): void {
-  if (weight.requiresGrad) throw new TensorError("prepackWeight: the weight is trained; only frozen weights can be packed");
+  if (weight.requiresGrad)
+    throw new TensorError("prepackWeight: the weight is trained; only frozen weights can be packed");
   const inBFloat16 = dtype === "bfloat16";
   const pack = (b: Tensor): Tensor => keep(new Tensor(native.prepack(b.handle, inBFloat16)));
   releasePackedWeight(weight);
@@ -106,7 +113,9 @@ export function releasePackedWeight(weight: Tensor): void {
 
 // [..., n] → [rows, n]
 function asRows(x: Tensor): Tensor {
-  return x.ndim === 2 ? x : reshape(x, [x.shape.slice(0, -1).reduce((rows, size) => rows * size, 1), x.shape.at(-1) as number]);
+  return x.ndim === 2
+    ? x
+    : reshape(x, [x.shape.slice(0, -1).reduce((rows, size) => rows * size, 1), x.shape.at(-1) as number]);
 }
 
 /**

@@ -66,7 +66,9 @@ export function reshape(x: Tensor, shape: readonly number[]): Tensor {
   const sizes = shape.map((size, d) => (d === unknown ? x.numel / known : size));
   const numel = sizes.reduce((product, size) => product * size, 1);
   if (numel !== x.numel || !sizes.every((size) => Number.isInteger(size) && size >= 0)) {
-    throw new TensorError(`reshape: [${x.shape.join(", ")}] (${x.numel} elements) does not fit into [${shape.join(", ")}]`);
+    throw new TensorError(
+      `reshape: [${x.shape.join(", ")}] (${x.numel} elements) does not fit into [${shape.join(", ")}]`,
+    );
   }
   const strides = viewStrides(x, sizes);
   if (strides === undefined) return reshape(contiguous(x), sizes);
@@ -79,15 +81,27 @@ export function permute(x: Tensor, dims: readonly number[]): Tensor {
   if (order.length !== x.ndim || new Set(order).size !== x.ndim) {
     throw new TensorError(`permute: [${dims.join(", ")}] is no order of ${x.ndim} dimensions`);
   }
-  const result = view(x, order.map((d) => x.shape[d] as number), order.map((d) => x.strides[d] as number));
-  return recordOperation("permute", result, [x], [], (g) => [permute(g, order.map((_, d) => order.indexOf(d)))]);
+  const result = view(
+    x,
+    order.map((d) => x.shape[d] as number),
+    order.map((d) => x.strides[d] as number),
+  );
+  return recordOperation("permute", result, [x], [], (g) => [
+    permute(
+      g,
+      order.map((_, d) => order.indexOf(d)),
+    ),
+  ]);
 }
 
 /** Dimensions `a` and `b` exchanged. */
 export function transpose(x: Tensor, a: number, b: number): Tensor {
   const first = dimension("transpose", a, x.ndim);
   const second = dimension("transpose", b, x.ndim);
-  return permute(x, x.shape.map((_, d) => (d === first ? second : d === second ? first : d)));
+  return permute(
+    x,
+    x.shape.map((_, d) => (d === first ? second : d === second ? first : d)),
+  );
 }
 
 /** Dimensions of size 1 repeated to `shape` without a copy; -1 keeps a size; new dimensions may stand in front. */
@@ -97,10 +111,12 @@ export function expand(x: Tensor, shape: readonly number[]): Tensor {
   const strides = sizes.map((size, d) => {
     const own = x.shape[d - added];
     if (own === size) return x.strides[d - added] as number;
-    if (d >= added && own !== 1) throw new TensorError(`expand: [${x.shape.join(", ")}] does not expand to [${shape.join(", ")}]`);
+    if (d >= added && own !== 1)
+      throw new TensorError(`expand: [${x.shape.join(", ")}] does not expand to [${shape.join(", ")}]`);
     return 0;
   });
-  if (added < 0) throw new TensorError(`expand: [${x.shape.join(", ")}] has more dimensions than [${shape.join(", ")}]`);
+  if (added < 0)
+    throw new TensorError(`expand: [${x.shape.join(", ")}] has more dimensions than [${shape.join(", ")}]`);
   return recordOperation("expand", view(x, sizes, strides), [x], [], (g) => [sumTo(g, x.shape)]);
 }
 
@@ -114,18 +130,23 @@ export function unsqueeze(x: Tensor, dim: number): Tensor {
 export function squeeze(x: Tensor, dim: number): Tensor {
   const at = dimension("squeeze", dim, x.ndim);
   if (x.shape[at] !== 1) throw new TensorError(`squeeze: dimension ${dim} of [${x.shape.join(", ")}] is not 1`);
-  return reshape(x, x.shape.filter((_, d) => d !== at));
+  return reshape(
+    x,
+    x.shape.filter((_, d) => d !== at),
+  );
 }
 
 /** Elements start, start + step, … below `end` of dimension `dim`; negative bounds count from the end, bounds are clipped. */
 export function slice(x: Tensor, dim: number, start: number, end: number = Infinity, step = 1): Tensor {
   const at = dimension("slice", dim, x.ndim);
-  if (!Number.isInteger(step) || step < 1) throw new TensorError(`slice: the step must be a positive integer, found ${step}`);
+  if (!Number.isInteger(step) || step < 1)
+    throw new TensorError(`slice: the step must be a positive integer, found ${step}`);
   const size = x.shape[at] as number;
   const clip = (bound: number): number => Math.min(Math.max(bound < 0 ? bound + size : bound, 0), size);
   const from = clip(start);
   const length = Math.max(0, Math.ceil((clip(end) - from) / step));
-  if (!Number.isInteger(from) || !Number.isInteger(length)) throw new TensorError(`slice: bounds ${start}, ${end} are no integers`);
+  if (!Number.isInteger(from) || !Number.isInteger(length))
+    throw new TensorError(`slice: bounds ${start}, ${end} are no integers`);
   const stride = x.strides[at] as number;
   const result = view(
     x,
@@ -156,7 +177,8 @@ export function select(x: Tensor, dim: number, index: number): Tensor {
 export function split(x: Tensor, sizes: number | readonly number[], dim: number): Tensor[] {
   const at = dimension("split", dim, x.ndim);
   const total = x.shape[at] as number;
-  if (typeof sizes === "number" && !(sizes > 0)) throw new TensorError(`split: the size must be positive, found ${sizes}`);
+  if (typeof sizes === "number" && !(sizes > 0))
+    throw new TensorError(`split: the size must be positive, found ${sizes}`);
   const lengths =
     typeof sizes === "number"
       ? Array.from({ length: Math.ceil(total / sizes) }, (_, i) => Math.min(sizes, total - i * sizes))
@@ -168,28 +190,50 @@ export function split(x: Tensor, sizes: number | readonly number[], dim: number)
   const pieces = lengths.map((length) => {
     const offset = x.offset + start * (x.strides[at] as number);
     start += length;
-    return view(x, x.shape.map((size, d) => (d === at ? length : size)), x.strides, offset);
+    return view(
+      x,
+      x.shape.map((size, d) => (d === at ? length : size)),
+      x.strides,
+      offset,
+    );
   });
   // One node for all pieces: a gradient of x's size for each of them would make many pieces (experts) slow.
   if (needsTape([x])) {
     recordMany("split", pieces, [x], [], (gradients) => {
       const known = gradients.find((gradient) => gradient !== undefined) as Tensor;
       const parts = lengths.map((length, i) => gradients[i] ?? zerosOfPiece(x.shape, at, length, known));
-      return [new Tensor(native.cat(parts.map((part) => part.handle), at))];
+      return [
+        new Tensor(
+          native.cat(
+            parts.map((part) => part.handle),
+            at,
+          ),
+        ),
+      ];
     });
   }
   return pieces;
 }
 
 function zerosOfPiece(shape: readonly number[], at: number, length: number, like: Tensor): Tensor {
-  const zeros = new Tensor(native.empty(shape.map((size, d) => (d === at ? length : size)), dtypeCode(like.dtype)));
+  const zeros = new Tensor(
+    native.empty(
+      shape.map((size, d) => (d === at ? length : size)),
+      dtypeCode(like.dtype),
+    ),
+  );
   native.fill(zeros.handle, 0);
   return zeros;
 }
 
 /** Tensors of equal shape but for `dim`, one after the other; dtypes promote. */
 export function cat(tensors: readonly Tensor[], dim: number): Tensor {
-  const result = new Tensor(native.cat(tensors.map((tensor) => tensor.handle), dim));
+  const result = new Tensor(
+    native.cat(
+      tensors.map((tensor) => tensor.handle),
+      dim,
+    ),
+  );
   const at = dimension("cat", dim, result.ndim);
   return recordOperation("cat", result, tensors, [], (g, needs) => {
     let start = 0;
@@ -204,12 +248,18 @@ export function cat(tensors: readonly Tensor[], dim: number): Tensor {
 
 /** Tensors of one shape side by side along a new dimension. */
 export function stack(tensors: readonly Tensor[], dim: number): Tensor {
-  return cat(tensors.map((tensor) => unsqueeze(tensor, dim)), dim);
+  return cat(
+    tensors.map((tensor) => unsqueeze(tensor, dim)),
+    dim,
+  );
 }
 
 /** Each element of dimension `dim` repeated `n` times in place (a copy). */
 export function repeatInterleave(x: Tensor, n: number, dim: number): Tensor {
   const at = dimension("repeatInterleave", dim, x.ndim);
   const wide = expand(unsqueeze(x, at + 1), [...x.shape.slice(0, at + 1), n, ...x.shape.slice(at + 1)]);
-  return reshape(wide, x.shape.map((size, d) => (d === at ? size * n : size)));
+  return reshape(
+    wide,
+    x.shape.map((size, d) => (d === at ? size * n : size)),
+  );
 }

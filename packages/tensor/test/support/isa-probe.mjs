@@ -40,7 +40,7 @@ for (const [dtype, name] of DTYPES.entries()) {
   record(`cast from ${name}`, engine.cast(narrow, FLOAT32));
   for (let op = 0; op < 4; op++) {
     for (const dims of [[0], [1], [0, 1]])
-      record(`reduce ${op} of ${name} over ${dims}`, engine.reduce(op, narrow, dims, false));
+      record(`reduce ${op} of ${name} over ${dims.join(",")}`, engine.reduce(op, narrow, dims, false));
   }
   record(`argmax of ${name}`, engine.argmax(narrow, 1, false));
   record(`cumsum of ${name}`, engine.cumsum(narrow, 0, false));
