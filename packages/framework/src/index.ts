@@ -8,7 +8,7 @@ export { createTerminal, processTerminal } from "./cli/terminal.ts";
 export type { Terminal } from "./cli/terminal.ts";
 
 // ---- Terminal output
-export { renderCurve } from "./terminal/loss-chart.ts";
+export { renderCurve, wantsLogarithm } from "./terminal/loss-chart.ts";
 export type { CurvePoint } from "./terminal/loss-chart.ts";
 
 // ---- Errors

@@ -3,7 +3,7 @@ import type { CausalLM } from "@fms-accel/models";
 import { formatDuration, SftTrainer, type DataArguments, type TrainOutput } from "@fms-accel/trainer";
 import type { CommandDefinition, Invocation } from "../cli/command-definition.ts";
 import { printLine, type Terminal } from "../cli/terminal.ts";
-import { renderCurve } from "../terminal/loss-chart.ts";
+import { renderCurve, wantsLogarithm } from "../terminal/loss-chart.ts";
 import { formatCount } from "../terminal/numbers.ts";
 import { createInterruption, resumeCommand } from "./interrupt.ts";
 import { LossRecorder } from "./loss-recorder.ts";
@@ -130,7 +130,8 @@ function describeResult(
   { notes, noteColors }: Terminal,
 ): void {
   const chart = renderCurve(points, Math.min(notes.columns ?? 80, 100));
-  if (chart.length > 0) printLine(notes, `\n${noteColors.bold("loss")}\n${noteColors.cyan(chart.join("\n"))}\n`);
+  const title = wantsLogarithm(points) ? "loss (logarithmic scale)" : "loss";
+  if (chart.length > 0) printLine(notes, `\n${noteColors.bold(title)}\n${noteColors.cyan(chart.join("\n"))}\n`);
   const runtime = Number(metrics["train_runtime"] ?? 0);
   const speed = Number(metrics["train_tokens_per_second"] ?? 0);
   printLine(

@@ -25,35 +25,50 @@ function resample(points: readonly CurvePoint[], columns: number): number[] {
   });
 }
 
+/** Whether a curve spans so much that its end would be flat on a linear scale. */
+export function wantsLogarithm(points: readonly CurvePoint[]): boolean {
+  const values = points.map(({ value }) => value).filter((value) => Number.isFinite(value));
+  return values.length > 1 && Math.min(...values) > 0 && Math.max(...values) > 20 * Math.min(...values);
+}
+
 /**
  * A filled curve of block characters with its scale at the left and the steps below.
  *
  * @param points in order of their steps; values that are not finite are left out
  * @param width columns of the whole chart, at least 24
  * @param height rows of the curve
+ * @param logarithmic the scale; linear scales begin at 0
  * @returns lines without colour; none when there are fewer than two points
  */
-export function renderCurve(points: readonly CurvePoint[], width: number, height = 8): string[] {
+export function renderCurve(
+  points: readonly CurvePoint[],
+  width: number,
+  height = 8,
+  logarithmic: boolean = wantsLogarithm(points),
+): string[] {
   const finite = points.filter(({ value }) => Number.isFinite(value));
   const firstPoint = finite[0];
   const lastPoint = finite.at(-1);
   if (firstPoint === undefined || lastPoint === undefined || finite.length < 2) return [];
   const labelWidth = 8;
   const columns = Math.max(8, Math.min(width - labelWidth - 3, 100));
-  const values = resample(finite, Math.min(columns, finite.length));
+  const values = resample(finite, Math.min(columns, finite.length)).map(logarithmic ? Math.log : Number);
   const stretched = Array.from(
     { length: columns },
     (_, column) => values[Math.floor((column * values.length) / columns)] ?? 0,
   );
   const highest = Math.max(...stretched);
-  const lowest = Math.min(...stretched, 0);
-  const scale = (height * 8 - 1) / Math.max(highest - lowest, Number.EPSILON);
-  const levels = stretched.map((value) => 1 + Math.round((value - lowest) * scale));
+  const lowest = logarithmic ? Math.min(...stretched) : Math.min(...stretched, 0);
+  const steps = height * EIGHTHS.length - 1;
+  const unit = Math.max(highest - lowest, Number.EPSILON) / steps;
+  const levels = stretched.map((value) => 1 + Math.round((value - lowest) / unit));
   const lines = Array.from({ length: height }, (_, row) => {
-    const base = (height - 1 - row) * 8;
+    const base = (height - 1 - row) * EIGHTHS.length;
     const bar = levels.map((level) => (level <= base ? " " : (EIGHTHS[Math.min(7, level - base - 1)] ?? " "))).join("");
-    const atValue = lowest + ((base + 8 - 1) / (height * 8 - 1)) * (highest - lowest);
-    const label = row === 0 || row === height - 1 || row === Math.floor(height / 2) ? atValue.toPrecision(3) : "";
+    // The label is the value at the row's upper edge; in the last row, at its lower one.
+    const labelled = row === height - 1 ? lowest : lowest + (base + EIGHTHS.length - 1) * unit;
+    const shown = row === 0 || row === height - 1 || row === Math.floor(height / 2);
+    const label = shown ? (logarithmic ? Math.exp(labelled) : labelled).toPrecision(3) : "";
     return `${label.padStart(labelWidth)} ┤${bar}`.trimEnd();
   });
   const from = `step ${firstPoint.step}`;

@@ -1,11 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { renderCurve } from "../../src/terminal/loss-chart.ts";
+import { renderCurve, wantsLogarithm } from "../../src/terminal/loss-chart.ts";
 
 const falling = Array.from({ length: 50 }, (_, index) => ({ step: index + 1, value: 5 * Math.exp(-index / 10) }));
 
 describe("renderCurve", () => {
   it("falls from the upper left to the lower right", () => {
-    const lines = renderCurve(falling, 60, 6);
+    const lines = renderCurve(falling, 60, 6, false);
     expect(lines).toHaveLength(8);
     const filled = lines.slice(0, 6).map((line) => line.replace(/^.*┤/, "").length);
     expect(filled).toEqual([...filled].sort((a, b) => a - b));
@@ -13,6 +13,23 @@ describe("renderCurve", () => {
     expect(filled[5]).toBeGreaterThan(35);
     expect(lines[0]).toContain("4.76");
     expect(lines.at(-1)).toMatch(/step 1 +50$/);
+  });
+
+  it("takes a logarithmic scale for a curve that falls far, so that its end can be seen", () => {
+    const steep = Array.from({ length: 50 }, (_, index) => ({ step: index + 1, value: 4 * Math.exp(-index / 5) }));
+    expect(wantsLogarithm(steep)).toBe(true);
+    const lines = renderCurve(steep, 61, 8);
+    expect(lines[0]).toMatch(/^ +4\.00 ┤█/);
+    expect(lines[7]).toMatch(/^ *0\.000222 ┤█+/);
+    const filled = lines.slice(0, 8).map((line) => line.replace(/^.*┤/, "").length);
+    // A straight line: every row is as much longer than the one above it.
+    filled.slice(1).forEach((length, row) => expect(Math.abs(length - (filled[row] ?? 0) - 50 / 8)).toBeLessThan(2));
+    expect(
+      wantsLogarithm([
+        { step: 1, value: 5 },
+        { step: 2, value: 0 },
+      ]),
+    ).toBe(false);
   });
 
   it("keeps within its width", () => {
