@@ -34,28 +34,33 @@ describe.each(["full-llama", "full-mixtral-aux", "full-granitemoe", "lora-llama"
   },
 );
 
+function rootMeanSquare(values: readonly number[], expected: readonly number[]): number {
+  const sum = values.reduce((total, value, i) => total + (value - (expected[i] ?? NaN)) ** 2, 0);
+  return Math.sqrt(sum / expected.length);
+}
+
 describe("bf16-llama", () => {
   const curve = readCurve("bf16-llama");
   const full = readCurve("full-llama");
   const allowed = curve.compared_with;
   if (allowed === undefined) throw new Error("the fixture has no tolerances");
 
-  it("is as near to the float32 curve, and to the reference's bfloat16 curve, as those two are to each other", async () => {
+  it("is about as near to the float32 curve as the reference's bfloat16 run is", async () => {
     const { logHistory, model } = await runCurve("bf16-llama");
     const logged = logHistory.filter((entry) => "loss" in entry);
-    for (const { steps } of [full, curve]) {
-      for (const [key, largest] of [
-        ["loss", allowed.largest_loss_difference],
-        ["grad_norm", allowed.largest_grad_norm_difference],
-      ] as const) {
-        const own = logged.map((entry) => Number(entry[key]));
-        expect(
-          largestDifference(
-            own,
-            steps.map((step) => step[key]),
-          ),
-        ).toBeLessThan(largest);
-      }
+    for (const key of ["loss", "grad_norm"] as const) {
+      const exact = full.steps.map((step) => step[key]);
+      const own = rootMeanSquare(
+        logged.map((entry) => Number(entry[key])),
+        exact,
+      );
+      const theirs = rootMeanSquare(
+        curve.steps.map((step) => step[key]),
+        exact,
+      );
+      // Both are noise around the float32 curve, of 20 steps only, and rounding falls out differently on each instruction set: 0.68 times
+      // the reference's for the loss with AVX-512 BF16, 1.15 times with AVX-512.
+      expect(own).toBeLessThan(1.5 * theirs);
     }
     // Where a gradient is almost 0, its sign is chance, and AdamW moves by the sign: the largest difference is that of a few weights.
     const reference = readSafetensors(fixturePath("curves", "full-llama", "final", "model.safetensors"));
