@@ -18,7 +18,7 @@ const TOOLS = [
 ];
 
 const interactive = process.stdout.isTTY;
-const coloured = interactive && !process.env.NO_COLOR;
+export const coloured = interactive && !process.env.NO_COLOR;
 export const bold = (text) => (coloured ? `\x1b[1m${text}\x1b[22m` : text);
 export const dim = (text) => (coloured ? `\x1b[2m${text}\x1b[22m` : text);
 export const green = (text) => (coloured ? `\x1b[32m${text}\x1b[39m` : text);

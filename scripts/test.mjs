@@ -2,19 +2,16 @@
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join, relative } from "node:path";
-import { ROOT, bold, dim, green, hasCommand, prepare, red, runScript } from "./prepare.mjs";
+import { ROOT, bold, coloured, dim, green, hasCommand, prepare, red, runScript } from "./prepare.mjs";
 
 const RESULTS = join(ROOT, "out", "vitest.json");
 const counts = { passed: 0, failed: 0, skipped: 0 };
 
-/** Runs a program with its output on the screen. */
-function runVisibly(command, commandArguments, environment = {}) {
+/** Runs a program with its output on the screen; without colours where this script has none. */
+function runVisibly(command, commandArguments) {
   return new Promise((resolve) => {
-    const child = spawn(command, commandArguments, {
-      cwd: ROOT,
-      stdio: "inherit",
-      env: { ...process.env, ...environment },
-    });
+    const env = coloured ? process.env : { ...process.env, NO_COLOR: "1" };
+    const child = spawn(command, commandArguments, { cwd: ROOT, stdio: "inherit", env });
     child.on("error", (error) => {
       console.error(error.message);
       resolve(1);
@@ -56,7 +53,7 @@ async function runVitest() {
   rmSync(RESULTS, { force: true });
   const code = await runVisibly(tool("vitest"), [
     "run",
-    "--reporter=dot",
+    "--reporter=default",
     "--reporter=json",
     `--outputFile.json=${RESULTS}`,
   ]);
