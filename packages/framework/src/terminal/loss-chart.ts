@@ -27,8 +27,14 @@ function resample(points: readonly CurvePoint[], columns: number): number[] {
 
 /** Whether a curve spans so much that its end would be flat on a linear scale. */
 export function wantsLogarithm(points: readonly CurvePoint[]): boolean {
-  const values = points.map(({ value }) => value).filter((value) => Number.isFinite(value));
-  return values.length > 1 && Math.min(...values) > 0 && Math.max(...values) > 20 * Math.min(...values);
+  let lowest = Number.POSITIVE_INFINITY;
+  let highest = 0;
+  for (const { value } of points) {
+    if (!Number.isFinite(value)) continue;
+    lowest = Math.min(lowest, value);
+    highest = Math.max(highest, value);
+  }
+  return lowest > 0 && highest > 20 * lowest;
 }
 
 /**

@@ -54,6 +54,11 @@ describe("renderCurve", () => {
     );
   });
 
+  it("draws runs of any length", () => {
+    const long = Array.from({ length: 300_000 }, (_, index) => ({ step: index + 1, value: 1 + 1 / (index + 1) }));
+    expect(renderCurve(long, 80)).toHaveLength(10);
+  });
+
   it("draws a constant curve", () => {
     const flat = [1, 2, 3].map((step) => ({ step, value: 0 }));
     expect(renderCurve(flat, 40).join("")).not.toContain("NaN");
