@@ -1,0 +1,2 @@
+// ---- Variable-length attention -------------------------------------------------------------------------------------------------
+export { type AttentionAddon, nativeAddon } from "./native.ts";

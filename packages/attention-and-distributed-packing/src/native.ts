@@ -1,0 +1,45 @@
+/** The native addon, typed by hand: the only file that knows its functions. Tensors cross as handles. */
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+import { engineExternal, TensorError } from "@fms-accel/tensor";
+
+export interface AttentionAddon {
+  /** Hands over the engine's function table; called once. */
+  attach(engine: object): void;
+}
+
+let loaded: AttentionAddon | undefined;
+
+/**
+ * The addon, loaded when it is first needed: what needs no kernels works without it.
+ *
+ * @throws TensorError when it is not built, or built for another platform
+ */
+export function nativeAddon(): AttentionAddon {
+  loaded ??= load();
+  return loaded;
+}
+
+function load(): AttentionAddon {
+  const file = "../build/Release/fms_accel_attention_and_distributed_packing.node";
+  const path = fileURLToPath(new URL(file, import.meta.url));
+  const remedy = 'run "npm run build:native" in @fms-accel/attention-and-distributed-packing';
+  if (!existsSync(path)) {
+    throw new TensorError(
+      `the kernels of variable-length attention are not built (${path} is missing): ${remedy}. ` +
+        "It needs g++ (or clang++), make and cmake; on Debian: apt-get install g++ make cmake",
+    );
+  }
+  try {
+    const addon = createRequire(import.meta.url)(path) as AttentionAddon;
+    addon.attach(engineExternal());
+    return addon;
+  } catch (error) {
+    throw new TensorError(
+      `the kernels of variable-length attention could not be loaded from ${path}: ${(error as Error).message}. ` +
+        `They were built for another platform or version: ${remedy} again`,
+      { cause: error },
+    );
+  }
+}
