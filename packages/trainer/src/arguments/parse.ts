@@ -152,7 +152,9 @@ export function argumentNames(): readonly string[] {
 /** Why a given inert argument is ignored; `undefined` when it asks for nothing. */
 function inertReason(inert: InertArgumentDefinition, value: unknown, where: string): string | undefined {
   if (value === null || value === undefined || value === "None") return undefined;
-  const parsed = parseTyped(inert.type, value, where);
+  // Hugging Face's `*_config` arguments take an object, or the path of a JSON file that holds it.
+  const isPath = inert.type === "json" && typeof value === "string" && !/^\s*[{[]/.test(value);
+  const parsed = isPath ? value : parseTyped(inert.type, value, where);
   if (JSON.stringify(parsed) === JSON.stringify(inert.default)) return undefined;
   if (inert.unsupported !== undefined) throw new ArgumentError(`${where}: not supported: ${inert.unsupported}.`);
   return inert.ignored;
