@@ -104,7 +104,7 @@ function generate() {
   const files = new Map();
   const entries = configurations.map((configuration) => {
     const parts = configuration.fragments.map((name) => fragments[name] ?? fail(`there is no fragment "${name}"`));
-    const plugins = [...new Set(parts.map(({ file }) => file.split("/")[0]))].sort();
+    const plugins = [...new Set(parts.map(({ file }) => file.split("/")[0]))].toSorted((a, b) => (a < b ? -1 : 1));
     const missing = plugins.filter((plugin) => !isAvailable(plugin));
     files.set(configuration.filename, renderConfiguration(configuration, parts, plugins, missing));
     return { ...configuration, plugins, missing };

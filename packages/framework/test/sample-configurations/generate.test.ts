@@ -1,9 +1,9 @@
-import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { readJsonFixture, temporaryDirectory } from "@fms-accel/test-utilities";
 import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
-import { generate, readYaml, repositoryPath } from "./repository.ts";
+import { copyFragments, generate, readYaml, repositoryPath } from "./repository.ts";
 
 interface Reference {
   readonly configurations: readonly {
@@ -24,7 +24,7 @@ interface Contents {
 }
 
 const reference = readJsonFixture<Reference>("framework", "configurations.json");
-const contents = readYaml<Contents>("sample-configurations", "CONTENTS.yaml");
+const contents = readYaml("sample-configurations", "CONTENTS.yaml") as Contents;
 
 /** The original misspells one key in its quantised Liger samples, so that its own plugin never sees it. Ours says what was meant. */
 function mended(body: unknown): unknown {
@@ -64,11 +64,9 @@ describe("sample-configurations/", () => {
   });
 
   it("puts together what the original puts together", () => {
-    const { configurations } = readYaml<{ configurations: { filename: string; fragments: string[] }[] }>(
-      "scripts",
-      "sample-configurations",
-      "combinations.yaml",
-    );
+    const { configurations } = readYaml("scripts", "sample-configurations", "combinations.yaml") as {
+      configurations: { filename: string; fragments: string[] }[];
+    };
     const byFile = new Map(configurations.map(({ filename, fragments }) => [filename, fragments]));
     for (const { filename, specs } of reference.generation.combinations) expect(byFile.get(filename)).toEqual(specs);
   });
@@ -87,10 +85,8 @@ describe("sample-configurations/", () => {
 describe("the generator", () => {
   it("takes a package's own fragments as soon as there is a package, and takes the mark away", () => {
     const folder = temporaryDirectory();
+    copyFragments(join(folder, "packages"));
     const configs = join(folder, "packages", "accelerated-peft", "configs");
-    cpSync(repositoryPath("scripts", "sample-configurations", "fragments", "accelerated-peft"), configs, {
-      recursive: true,
-    });
     writeFileSync(join(folder, "packages", "accelerated-peft", "package.json"), "{}");
     writeFileSync(join(configs, "autogptq.yaml"), "peft:\n  quantization:\n    auto_gptq: { kernel: other }\n");
     const flags = ["--packages", join(folder, "packages"), "--out", join(folder, "out")];
@@ -117,8 +113,8 @@ describe("the generator", () => {
 
   it("refuses fragments that set the same value", () => {
     const folder = temporaryDirectory();
+    copyFragments(join(folder, "packages"));
     const configs = join(folder, "packages", "fused-ops-and-kernels", "configs");
-    mkdirSync(configs, { recursive: true });
     const body =
       "peft:\n  quantization:\n    auto_gptq: { kernel: other }\n    fused_ops_and_kernels: { base_layer: x }\n";
     writeFileSync(join(configs, "fast_quantized_peft.yaml"), body);

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { cpSync, existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parse } from "yaml";
@@ -11,9 +11,20 @@ export function repositoryPath(...parts: string[]): string {
   return join(repository, ...parts);
 }
 
-/** A YAML file of the repository as data; `Shape` is what the test expects it to be. */
-export function readYaml<Shape>(...parts: string[]): Shape {
-  return parse(readFileSync(repositoryPath(...parts), "utf8")) as Shape;
+/** A YAML file of the repository as data. */
+export function readYaml(...parts: string[]): unknown {
+  return parse(readFileSync(repositoryPath(...parts), "utf8"));
+}
+
+/** Copies the sample fragments of every plugin into `folder/<plugin>/configs`, whether its package exists or not. */
+export function copyFragments(folder: string): void {
+  const waiting = repositoryPath("scripts", "sample-configurations", "fragments");
+  for (const plugin of readdirSync(waiting))
+    cpSync(join(waiting, plugin), join(folder, plugin, "configs"), { recursive: true });
+  for (const plugin of readdirSync(repositoryPath("packages"))) {
+    const own = repositoryPath("packages", plugin, "configs");
+    if (existsSync(own)) cpSync(own, join(folder, plugin, "configs"), { recursive: true });
+  }
 }
 
 /** Runs the generator of the sample configurations. */

@@ -13,10 +13,10 @@ type Files = Readonly<Record<string, { readonly scenarios?: readonly Scenario[] 
 
 const { files } = readJsonFixture<{ files: Files }>("framework", "scenarios.json");
 const scenarioFiles = Object.keys(files).filter((name) => name.startsWith("scenarios"));
-const shortnames = readYaml<{ framework_configs: { shortname: string }[] }>(
-  "sample-configurations",
-  "CONTENTS.yaml",
-).framework_configs.map(({ shortname }) => shortname);
+const contents = readYaml("sample-configurations", "CONTENTS.yaml") as { framework_configs: { shortname: string }[] };
+const shortnames = contents.framework_configs.map(({ shortname }) => shortname);
+const scenariosOf = (name: string): readonly Scenario[] =>
+  (readYaml("scripts", "benchmarks", name) as { scenarios: Scenario[] }).scenarios;
 
 /** The original's scenarios-granite.yaml names a configuration that does not exist; ours names the one that was meant. */
 function mended(file: unknown): unknown {
@@ -34,10 +34,9 @@ describe("scripts/benchmarks/", () => {
   });
 
   it("names only configurations that exist", () => {
-    const named = scenarioFiles.flatMap((name) => {
-      const { scenarios } = readYaml<{ scenarios: Scenario[] }>("scripts", "benchmarks", name);
-      return scenarios.flatMap(({ framework_config: configurations = [] }) => configurations);
-    });
+    const named = scenarioFiles.flatMap((name) =>
+      scenariosOf(name).flatMap(({ framework_config: configurations = [] }) => configurations),
+    );
     expect(named.length).toBeGreaterThan(40);
     for (const name of named) if (name !== null) expect(shortnames).toContain(name);
   });
@@ -53,9 +52,9 @@ describe("scripts/benchmarks/", () => {
   });
 
   it("has only arguments that `train` knows, with values that it takes", () => {
-    const defaults = readYaml<Record<string, unknown>>("scripts", "benchmarks", "defaults.yaml");
+    const defaults = readYaml("scripts", "benchmarks", "defaults.yaml") as Record<string, unknown>;
     for (const name of scenarioFiles) {
-      for (const scenario of readYaml<{ scenarios: Scenario[] }>("scripts", "benchmarks", name).scenarios) {
+      for (const scenario of scenariosOf(name)) {
         const { model_name_or_path: models, ...rest } = scenario.arguments;
         const values = { ...defaults, ...rest, model_name_or_path: (models as string[])[0], output_dir: "out" };
         const raw = Object.entries(values).filter(([, value]) => value !== null);
