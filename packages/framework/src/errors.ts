@@ -7,3 +7,13 @@ export class UsageError extends Error {
 export class ConfigurationError extends Error {
   override readonly name = "ConfigurationError";
 }
+
+/** A rule that cannot be, or a model that cannot be patched with the rules given. */
+export class PatchError extends Error {
+  override readonly name = "PatchError";
+}
+
+/** A plugin that is declared, built or used in a way that cannot work. The message says what to do. */
+export class PluginError extends Error {
+  override readonly name = "PluginError";
+}

@@ -1,3 +1,44 @@
+// ---- Plugins
+export { definePlugin } from "./plugins/acceleration-plugin.ts";
+export type {
+  AccelerationPlugin,
+  ActivationPaths,
+  Augmentation,
+  AugmentInput,
+  CallbackInput,
+  ConfigurationSchemas,
+  KernelRequirement,
+  ModelRequest,
+  PluginConfiguration,
+  PluginContext,
+  PluginHooks,
+  PluginOption,
+  SlotReplacement,
+  SlotReplacements,
+} from "./plugins/acceleration-plugin.ts";
+export { pluginCatalogue } from "./plugins/catalogue.ts";
+export type { CataloguedPackage } from "./plugins/catalogue.ts";
+export type {
+  PluginDiscovery,
+  PluginProblem,
+  PluginProblemKind,
+  PluginRegistration,
+} from "./plugins/plugin-discovery.ts";
+export type { PluginManifest } from "./plugins/plugin-manifest.ts";
+
+// ---- Model patcher
+export type { CallableModule, Forward, ModuleClass, ModulePlace } from "./patching/callable-module.ts";
+export { modelPatcherRule, patchBranch } from "./patching/model-patcher-rule.ts";
+export type {
+  ModelPatcherRule,
+  ModelPatcherRuleDefinition,
+  PatchBranch,
+  PatchSite,
+} from "./patching/model-patcher-rule.ts";
+export { allOf, anyOf, moduleIs, moduleWhere } from "./patching/module-trigger.ts";
+export type { ModuleTrigger, TriggerOptions } from "./patching/module-trigger.ts";
+export type { PatchConflict, PatchRecord } from "./patching/patch-report.ts";
+
 // ---- Command line
 export { main } from "./command-line.ts";
 export { program } from "./program.ts";
@@ -12,4 +53,4 @@ export { renderCurve, wantsLogarithm } from "./terminal/loss-chart.ts";
 export type { CurvePoint } from "./terminal/loss-chart.ts";
 
 // ---- Errors
-export { ConfigurationError, UsageError } from "./errors.ts";
+export { ConfigurationError, PatchError, PluginError, UsageError } from "./errors.ts";

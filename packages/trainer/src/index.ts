@@ -26,14 +26,17 @@ export type {
   BatchSampler,
   Collator,
   DataLoader,
+  DataLoaderContext,
   LossFunction,
+  SampleSource,
+  SlotClaim,
   SlotContext,
   TrainableModel,
+  TrainerSlotName,
   TrainerSlotTypes,
 } from "./slots.ts";
 export { BatchList, batchInputs } from "./training/batch.ts";
 export { SampleLoader } from "./training/sample-loader.ts";
-export type { SampleSource } from "./training/sample-loader.ts";
 export { modelLoss } from "./training/model-loss.ts";
 
 // ---- Data

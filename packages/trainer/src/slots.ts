@@ -35,6 +35,8 @@ export interface BatchSampler {
   batchCount(epoch: number): number;
   /** Sample numbers of micro-batch `index` of an epoch. */
   batch(epoch: number, index: number): ArrayLike<number>;
+  /** Awaited before anything is asked of an epoch: here an epoch may be planned without keeping the event loop. It may be asked for again. */
+  prepareEpoch?(epoch: number): Promise<void>;
 }
 
 /** Micro-batches of one rank. */
@@ -43,6 +45,8 @@ export interface DataLoader {
   batchCount(epoch: number): number;
   /** Micro-batches `first`, `first + 1`, … of an epoch; the earlier ones are not made. */
   batches(epoch: number, first: number): AsyncIterable<Batch>;
+  /** As in `BatchSampler`. */
+  prepareEpoch?(epoch: number): Promise<void>;
   /** Samples in the data set, over all ranks. */
   readonly sampleCount: number;
 }
@@ -58,48 +62,88 @@ export interface TrainableModel extends Module {
  */
 export type LossFunction<Model> = (model: Model, inputs: CausalLMInputs) => Tensor;
 
+/** Samples that can be read by their number. */
+export interface SampleSource {
+  readonly length: number;
+  sample(index: number): Sample;
+}
+
 /** What a slot's builder may look at. */
 export interface SlotContext {
   readonly args: TrainingArguments;
   readonly communicator: Communicator;
+  /** Which set the part is for. Batch sampler and data loader are replaced in training only, the collator in both. */
+  readonly set: "train" | "eval";
   /** Tokens of every sample, in the order of the data set: int32 [samples]. */
   readonly lengths: Int32Array;
+  /** What fills up rows that are padded; any id will do, for the mask hides it. */
+  readonly padTokenId: number;
+  /** Shows a line on the rank that speaks. */
+  readonly say: (line: string) => void;
+}
+
+/** What a data loader is made of. */
+export interface DataLoaderContext extends SlotContext {
+  readonly samples: SampleSource;
+  readonly batchSampler: BatchSampler;
+  readonly collator: Collator;
 }
 
 /** Parts of a trainer that a plugin may replace. Each builder gets the part that it replaces. */
 export interface TrainerSlotTypes<Model> {
   readonly collator: (standard: Collator, context: SlotContext) => Collator;
-  readonly batchSampler: (standard: BatchSampler, context: SlotContext) => BatchSampler;
-  readonly dataLoader: (standard: DataLoader, context: SlotContext) => DataLoader;
+  readonly batchSampler: (standard: BatchSampler, context: SlotContext) => BatchSampler | Promise<BatchSampler>;
+  readonly dataLoader: (standard: DataLoader, context: DataLoaderContext) => DataLoader | Promise<DataLoader>;
   readonly loss: (
     standard: LossFunction<Model>,
     context: Pick<SlotContext, "args" | "communicator">,
   ) => LossFunction<Model>;
 }
 
+export type TrainerSlotName = keyof TrainerSlotTypes<unknown>;
+
+/** One claim: who replaces a part. */
+export interface SlotClaim {
+  readonly slot: TrainerSlotName;
+  /** Name of the replacement, one in a trainer. */
+  readonly id: string;
+  readonly owner: string;
+}
+
 /** Who replaces what in one trainer. A slot can be claimed once; there is no registry beyond this object. */
 export class TrainerSlots<Model> {
-  readonly #claims = new Map<keyof TrainerSlotTypes<Model>, { owner: string; builder: unknown }>();
+  readonly #claims = new Map<TrainerSlotName, SlotClaim & { readonly builder: unknown }>();
 
-  /** @throws TrainingError when another owner has the slot */
-  claim<Slot extends keyof TrainerSlotTypes<Model>>(
+  /**
+   * @param id name of the replacement; default: the owner's
+   * @throws TrainingError when the slot is taken, or the id
+   */
+  claim<Slot extends TrainerSlotName>(
     slot: Slot,
     owner: string,
     builder: TrainerSlotTypes<Model>[Slot],
+    id: string = owner,
   ): void {
     const holder = this.#claims.get(slot);
     if (holder !== undefined)
       throw new TrainingError(`${owner} wants to replace the ${slot}, but ${holder.owner} already does.`);
-    this.#claims.set(slot, { owner, builder });
+    for (const claim of this.#claims.values()) {
+      if (claim.id === id)
+        throw new TrainingError(
+          `${owner} wants to replace the ${slot} as "${id}", but ${claim.owner} replaces the ${claim.slot} under this name. ` +
+            "Give each replacement a name of its own.",
+        );
+    }
+    this.#claims.set(slot, { slot, id, owner, builder });
   }
 
   /** The builder of a slot, if it is claimed. */
-  builder<Slot extends keyof TrainerSlotTypes<Model>>(slot: Slot): TrainerSlotTypes<Model>[Slot] | undefined {
+  builder<Slot extends TrainerSlotName>(slot: Slot): TrainerSlotTypes<Model>[Slot] | undefined {
     return this.#claims.get(slot)?.builder as TrainerSlotTypes<Model>[Slot] | undefined;
   }
 
-  /** What is replaced, and by whom; for a summary. */
-  claims(): readonly { readonly slot: string; readonly owner: string }[] {
-    return [...this.#claims].map(([slot, { owner }]) => ({ slot, owner }));
+  /** What is replaced, and by whom, in the order of the claims; for a summary. */
+  claims(): readonly SlotClaim[] {
+    return [...this.#claims.values()].map(({ slot, id, owner }) => ({ slot, id, owner }));
   }
 }

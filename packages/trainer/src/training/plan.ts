@@ -4,8 +4,7 @@ import type { DataLoader } from "../slots.ts";
 
 /** How long a run is. */
 export interface TrainingPlan {
-  /** Optimiser steps of a full epoch. */
-  readonly stepsPerEpoch: number;
+  /** Optimiser steps. */
   readonly maxSteps: number;
   /** Epochs begun. */
   readonly epochs: number;
@@ -13,22 +12,39 @@ export interface TrainingPlan {
 
 /**
  * Hugging Face's count: an epoch has as many steps as groups of gradient_accumulation_steps micro-batches, the last group may be smaller;
- * max_steps, when positive, overrides num_train_epochs.
+ * max_steps, when positive, overrides num_train_epochs. Epochs may differ in length: every one that is begun is counted by itself.
  *
  * @throws TrainingError when the data set makes no batch
  */
-export function planTraining(args: TrainingArguments, loader: DataLoader): TrainingPlan {
-  const batches = loader.batchCount(0);
+export async function planTraining(args: TrainingArguments, loader: DataLoader): Promise<TrainingPlan> {
+  if (args.maxSteps > 0) {
+    let epochs = 0;
+    for (let steps = 0; steps < args.maxSteps; epochs++) steps += await stepsOfEpoch(args, loader, epochs);
+    return { maxSteps: args.maxSteps, epochs };
+  }
+  const epochs = Math.ceil(args.numTrainEpochs);
+  const first = await stepsOfEpoch(args, loader, 0);
+  let before = 0;
+  let last = first;
+  let alike = true;
+  for (let epoch = 1; epoch < epochs; epoch++) {
+    before += last;
+    last = await stepsOfEpoch(args, loader, epoch);
+    alike &&= last === first;
+  }
+  // Hugging Face rounds the product; where epochs differ only the last one can be a part.
+  const maxSteps = alike
+    ? Math.ceil(args.numTrainEpochs * first)
+    : before + Math.ceil((args.numTrainEpochs - (epochs - 1)) * last);
+  return { maxSteps, epochs };
+}
+
+async function stepsOfEpoch(args: TrainingArguments, loader: DataLoader, epoch: number): Promise<number> {
+  await loader.prepareEpoch?.(epoch);
+  const batches = loader.batchCount(epoch);
   if (batches === 0) {
     const hint = args.dataloaderDropLast ? " dataloader_drop_last drops a batch that is not full." : "";
     throw new TrainingError(`The training set (${loader.sampleCount} samples) makes no batch.${hint}`);
   }
-  const stepsPerEpoch = Math.ceil(batches / args.gradientAccumulationSteps);
-  if (args.maxSteps > 0)
-    return { stepsPerEpoch, maxSteps: args.maxSteps, epochs: Math.ceil(args.maxSteps / stepsPerEpoch) };
-  return {
-    stepsPerEpoch,
-    maxSteps: Math.ceil(args.numTrainEpochs * stepsPerEpoch),
-    epochs: Math.ceil(args.numTrainEpochs),
-  };
+  return Math.ceil(batches / args.gradientAccumulationSteps);
 }

@@ -1,11 +1,4 @@
-import type { Sample } from "../data/index.ts";
-import type { Batch, BatchSampler, Collator, DataLoader } from "../slots.ts";
-
-/** Samples that can be read by their number. */
-export interface SampleSource {
-  readonly length: number;
-  sample(index: number): Sample;
-}
+import type { Batch, BatchSampler, Collator, DataLoader, SampleSource } from "../slots.ts";
 
 /** The standard data loader: a batch sampler says which samples, a collator makes the batch. */
 export class SampleLoader implements DataLoader {
@@ -25,7 +18,12 @@ export class SampleLoader implements DataLoader {
     return this.#sampler.batchCount(epoch);
   }
 
+  async prepareEpoch(epoch: number): Promise<void> {
+    await this.#sampler.prepareEpoch?.(epoch);
+  }
+
   async *batches(epoch: number, first: number): AsyncGenerator<Batch> {
+    await this.prepareEpoch(epoch);
     const count = this.#sampler.batchCount(epoch);
     for (let index = first; index < count; index++) {
       const samples = Array.from(this.#sampler.batch(epoch, index), (number) => this.#source.sample(number));

@@ -60,7 +60,7 @@ export interface SessionParts<Model extends TrainableModel> {
 export async function openSession<Model extends TrainableModel>(parts: SessionParts<Model>): Promise<Session<Model>> {
   const { model, loader, args, state, communicator, store } = parts;
   if (loader === undefined) throw new TrainingError("train: the trainer has no training set.");
-  const plan = planTraining(args, loader);
+  const plan = await planTraining(args, loader);
   planState(state, args, plan);
   manualSeed(args.seed);
 

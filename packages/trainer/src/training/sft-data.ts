@@ -69,7 +69,7 @@ export class SftData<Model extends TrainableModel> {
     return new SampleLoader(
       samples,
       everyNth(batchSamplerOf(plan), context.communicator),
-      this.#collator(samples.lengths, context),
+      this.#collator(this.#slotContext("eval", samples, context)),
     );
   }
 
@@ -94,21 +94,24 @@ export class SftData<Model extends TrainableModel> {
     return tokenized;
   }
 
-  #loader(samples: TokenizedDataset, plan: BatchPlan, context: LoaderContext): DataLoader {
+  async #loader(samples: TokenizedDataset, plan: BatchPlan, context: LoaderContext): Promise<DataLoader> {
     const { slots } = this.#options;
-    const slotContext: SlotContext = { ...context, lengths: samples.lengths };
+    const slotContext = this.#slotContext("train", samples, context);
     const standard = batchSamplerOf(plan);
-    const sampler = slots?.builder("batchSampler")?.(standard, slotContext) ?? standard;
-    const loader = new SampleLoader(samples, sampler, this.#collator(samples.lengths, context));
-    return slots?.builder("dataLoader")?.(loader, slotContext) ?? loader;
+    const batchSampler = (await slots?.builder("batchSampler")?.(standard, slotContext)) ?? standard;
+    const collator = this.#collator(slotContext);
+    const loader = new SampleLoader(samples, batchSampler, collator);
+    const builder = slots?.builder("dataLoader");
+    return builder === undefined ? loader : builder(loader, { ...slotContext, samples, batchSampler, collator });
   }
 
-  #collator(lengths: Int32Array, context: LoaderContext): Collator {
-    const { slots, tokenizer } = this.#options;
-    // Any id will do for padding: the mask hides it.
-    const padTokenId = tokenizer?.padTokenId ?? 0;
-    const standard: Collator = (samples) => collate(samples, { padTokenId });
-    return slots?.builder("collator")?.(standard, { ...context, lengths }) ?? standard;
+  #collator(context: SlotContext): Collator {
+    const standard: Collator = (samples) => collate(samples, { padTokenId: context.padTokenId });
+    return this.#options.slots?.builder("collator")?.(standard, context) ?? standard;
+  }
+
+  #slotContext(set: "train" | "eval", { lengths }: TokenizedDataset, context: LoaderContext): SlotContext {
+    return { ...context, set, lengths, padTokenId: this.#options.tokenizer?.padTokenId ?? 0 };
   }
 }
 

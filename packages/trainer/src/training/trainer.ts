@@ -158,6 +158,7 @@ export class Trainer<Model extends TrainableModel = TrainableModel> {
   async #trainEpoch(session: Session<Model>): Promise<void> {
     const { loop, loader, plan } = session;
     const { epoch } = loop.data;
+    await loader.prepareEpoch?.(epoch);
     const batchCount = loader.batchCount(epoch);
     this.control.shouldEpochStop = false;
     await this.#callbacks.emit("onEpochBegin", this.#event());
@@ -290,6 +291,7 @@ export class Trainer<Model extends TrainableModel = TrainableModel> {
     await this.prepare();
     const evalLoader = this.#loaders.eval;
     if (evalLoader === undefined) throw new TrainingError("evaluate: the trainer has no evaluation set.");
+    await evalLoader.prepareEpoch?.(0);
     const batchCount = evalLoader.batchCount(0);
     const result = await evaluateLoss<Model>(this.model, evalLoader, {
       device: modelDevice(this.model),

@@ -332,7 +332,7 @@ describe("slots", () => {
     expect(() => slots.claim("collator", "other", (standard) => standard)).toThrow(
       "other wants to replace the collator, but padding-free already does.",
     );
-    expect(slots.claims()).toEqual([{ slot: "collator", owner: "padding-free" }]);
+    expect(slots.claims()).toEqual([{ slot: "collator", id: "padding-free", owner: "padding-free" }]);
   });
 });
 

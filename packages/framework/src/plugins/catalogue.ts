@@ -1,0 +1,46 @@
+import type { PluginManifest } from "./plugin-manifest.ts";
+
+/** A plugin package of this project, installed or not. */
+export interface CataloguedPackage extends PluginManifest {
+  readonly packageName: string;
+  readonly description: string;
+}
+
+/**
+ * The plugin packages of this project in the order in which they run: what to add for a path or flag that no installed plugin serves.
+ * Packages of others need no entry.
+ */
+export const pluginCatalogue: readonly CataloguedPackage[] = [
+  {
+    packageName: "@fms-accel/accelerated-peft",
+    shortname: "peft",
+    entry: ".",
+    description: "Adapters on a 4-bit base model: GPTQ and NF4.",
+    paths: ["peft.quantization.auto_gptq", "peft.quantization.bitsandbytes"],
+    options: ["auto_gptq", "bnb_qlora"],
+  },
+  {
+    packageName: "@fms-accel/fused-ops-and-kernels",
+    shortname: "foak",
+    entry: ".",
+    description: "Fused LoRA products, RoPE, RMS normalisation and cross-entropy.",
+    paths: ["training.fused_ops_and_kernels", "peft.quantization.fused_ops_and_kernels"],
+    options: ["fused_lora", "fast_kernels"],
+  },
+  {
+    packageName: "@fms-accel/attention-and-distributed-packing",
+    shortname: "aadp",
+    entry: ".",
+    description: "Attention without padding, and samples packed by length.",
+    paths: ["training.attention.padding_free", "training.dataloader.multipack"],
+    options: ["padding_free", "multipack"],
+  },
+  {
+    packageName: "@fms-accel/accelerated-moe",
+    shortname: "moe",
+    entry: ".",
+    description: "Grouped expert products and expert parallelism.",
+    paths: ["training.moe.scattermoe"],
+    options: ["fast_moe"],
+  },
+];
