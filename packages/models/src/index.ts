@@ -189,6 +189,8 @@ export { writeSafetensors } from "./safetensors/writer.ts";
 // ---- Adapters ------------------------------------------------------------------------------------------------------
 export { LoraConfig, type LoraBias, type LoraConfigOptions } from "./peft/lora-config.ts";
 export { PEFT_VERSION } from "./peft/lora-config-fields.ts";
+export { LoraEmbedding } from "./peft/lora-embedding.ts";
+export { LoraLayer } from "./peft/lora-layer.ts";
 export { LoraLinear } from "./peft/lora-linear.ts";
 export { addLoraProduct } from "./peft/lora-product.ts";
 export { ModulesToSaveWrapper } from "./peft/modules-to-save.ts";

@@ -1,20 +1,18 @@
-import { Module } from "@fms-accel/tensor";
+import { Module, type Parameter } from "@fms-accel/tensor";
 
 import { AdapterError } from "./errors.ts";
 
 /** The adapter's name when the caller gives none; its files are saved to the top of the directory. */
 export const DEFAULT_ADAPTER = "default";
 
-/**
- * Modules by adapter name, each a field of that name, so that parameters are named as in PEFT: `lora_A.default.weight`.
- */
-export class AdapterModules<T extends Module> extends Module {
+/** What a module has for each adapter: a field of the adapter's name. */
+abstract class AdapterFields<T extends Module | Parameter> extends Module {
   get(adapter: string): T | undefined {
     return Object.hasOwn(this, adapter) ? this.#fields()[adapter] : undefined;
   }
 
-  set(adapter: string, module: T): void {
-    this.#fields()[adapter] = module;
+  set(adapter: string, value: T): void {
+    this.#fields()[adapter] = value;
   }
 
   delete(adapter: string): void {
@@ -26,7 +24,13 @@ export class AdapterModules<T extends Module> extends Module {
   }
 }
 
-/** @throws AdapterError for a name that cannot be a field of `AdapterModules` or a directory */
+/** Modules by adapter name, so that parameters are named as in PEFT: `lora_A.default.weight`. */
+export class AdapterModules<T extends Module> extends AdapterFields<T> {}
+
+/** Parameters by adapter name: `lora_embedding_A.default`. */
+export class AdapterParameters extends AdapterFields<Parameter> {}
+
+/** @throws AdapterError for a name that cannot be a field of an adapter's modules or a directory */
 export function checkAdapterName(name: string): void {
   if (!/^[A-Za-z0-9_-]+$/.test(name) || name in AdapterModules.prototype || name === "training") {
     throw new AdapterError(

@@ -1,9 +1,9 @@
-import type { Linear, Module, Parameter } from "@fms-accel/tensor";
+import type { Module, Parameter } from "@fms-accel/tensor";
 
 import type { CausalLM } from "../modeling/causal-lm.ts";
-import { type InjectionPlan, nameableModules } from "./inject.ts";
+import { adaptableLayer, type InjectionPlan, nameableModules } from "./inject.ts";
 import type { LoraBias } from "./lora-config.ts";
-import { LoraLinear } from "./lora-linear.ts";
+import { LoraLayer } from "./lora-layer.ts";
 import { ModulesToSaveWrapper } from "./modules-to-save.ts";
 
 /** What PEFT puts before the module paths of the model. */
@@ -16,10 +16,11 @@ export const PREFIX = "base_model.model.";
 export function adapterParameters(model: CausalLM, adapter: string, bias: LoraBias): Map<string, Parameter> {
   const named = new Map<string, Parameter>();
   for (const [path, module] of nameableModules(model)) {
-    if (module instanceof LoraLinear) {
+    if (module instanceof LoraLayer) {
       const layer = `${PREFIX}${path}`;
-      set(named, `${layer}.lora_A.weight`, module.lora_A.get(adapter)?.weight);
-      set(named, `${layer}.lora_B.weight`, module.lora_B.get(adapter)?.weight);
+      for (const [name, parameter] of module.namedFactors(adapter)) {
+        named.set(`${layer}.${name}`, parameter);
+      }
       set(named, `${layer}.lora_magnitude_vector`, module.lora_magnitude_vector.get(adapter)?.weight);
     } else if (module instanceof ModulesToSaveWrapper) {
       for (const [name, parameter] of module.adapterParameters(adapter)) {
@@ -44,12 +45,12 @@ export function plannedShapes(
   const shapes = new Map<string, readonly number[]>();
   const adapted = new Set(targets.map(({ path }) => path));
   for (const { path, r } of targets) {
-    const { in_features: inFeatures, out_features: outFeatures } = model.getSubmodule(path) as Linear | LoraLinear;
-    const layer = `${PREFIX}${path}`;
-    shapes.set(`${layer}.lora_A.weight`, [r, inFeatures]);
-    shapes.set(`${layer}.lora_B.weight`, [outFeatures, r]);
+    const layer = adaptableLayer(model.getSubmodule(path))!;
+    for (const [name, shape] of layer.factorShapes(r)) {
+      shapes.set(`${PREFIX}${path}.${name}`, shape);
+    }
     if (config.useDora) {
-      shapes.set(`${layer}.lora_magnitude_vector`, [outFeatures]);
+      shapes.set(`${PREFIX}${path}.lora_magnitude_vector`, [layer.out_features]);
     }
   }
   for (const path of saved) {
@@ -64,7 +65,7 @@ export function plannedShapes(
     const isAdapted = adapted.has(path);
     const bias = biasOf(module);
     if (bias !== undefined && (isAdapted || config.bias === "all")) {
-      const place = isAdapted || module instanceof LoraLinear ? `${path}.base_layer` : path;
+      const place = isAdapted || module instanceof LoraLayer ? `${path}.base_layer` : path;
       shapes.set(`${PREFIX}${place}.bias`, bias.shape);
     }
   }
@@ -85,9 +86,9 @@ export function biasOwners(model: CausalLM, adapter: string, bias: LoraBias): re
   }
   const owners: BiasOwner[] = [];
   for (const [path, module] of nameableModules(model)) {
-    if (module instanceof LoraLinear) {
+    if (module instanceof LoraLayer) {
       if (module.bias !== undefined && (bias === "all" || module.adapters.includes(adapter))) {
-        owners.push({ name: `${path}.base_layer.bias`, module: module.base_layer });
+        owners.push({ name: `${path}.base_layer.bias`, module: module.base_layer as BiasOwner["module"] });
       }
     } else if (bias === "all" && biasOf(module) !== undefined) {
       owners.push({ name: `${path}.bias`, module: module as unknown as { bias: Parameter | undefined } });
@@ -98,7 +99,7 @@ export function biasOwners(model: CausalLM, adapter: string, bias: LoraBias): re
 
 /** A module's own bias, or that of the layer that an adapter wraps. */
 function biasOf(module: Module): Parameter | undefined {
-  const owner = module instanceof LoraLinear ? module.base_layer : module;
+  const owner = module instanceof LoraLayer ? module.base_layer : module;
   return [...owner.ownParameters()].find(([name]) => name === "bias")?.[1];
 }
 

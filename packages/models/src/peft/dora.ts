@@ -35,14 +35,16 @@ export class DoraMagnitude extends Module {
   /**
    * What the rows of the adapted weight are multiplied by to get the learnt lengths: `[out]`, float32. As the paper says
    * (section 4.3), the lengths themselves count as constants in backward.
+   * @param weight gives the base weight as `[out, in]`
    * @param held whether no weight changes until `forget`: the factors are then computed once
    */
-  rowFactors(base: Tensor, a: Tensor, b: Tensor, scaling: number, held: boolean): Tensor {
+  rowFactors(weight: () => Tensor, a: Tensor, b: Tensor, scaling: number, held: boolean): Tensor {
     if (held && this.#factors !== undefined) {
       return this.#factors;
     }
     const norms = noGrad(() =>
       scope(() => {
+        const base = weight();
         this.#baseSquares ??= keep(squaredRows(base));
         return adaptedRowNorms(this.#baseSquares, base, a, b, scaling);
       }),

@@ -1,11 +1,14 @@
-import { type DType, type Generator, Linear, type Module } from "@fms-accel/tensor";
+import { type DType, Embedding, type Generator, Linear, type Module } from "@fms-accel/tensor";
 
+import { Conv1D } from "../layers/conv1d.ts";
 import { closestNames, didYouMean, listNames } from "../messages/did-you-mean.ts";
 import type { CausalLM } from "../modeling/causal-lm.ts";
 import type { AdapterState } from "./adapter-state.ts";
 import { defaultTargetModules } from "./default-target-modules.ts";
 import { AdapterConfigError, AdapterError } from "./errors.ts";
 import type { LoraConfig } from "./lora-config.ts";
+import { LoraEmbedding } from "./lora-embedding.ts";
+import { LoraLayer } from "./lora-layer.ts";
 import { LoraLinear } from "./lora-linear.ts";
 import { checkInitialisation } from "./lora-parameters.ts";
 import { findMinimalTargetModules } from "./minimal-target-modules.ts";
@@ -34,7 +37,7 @@ export function nameableModules(model: Module): Map<string, Module> {
     if (path !== "") {
       modules.set(path, module);
     }
-    if (module instanceof LoraLinear || module instanceof ModulesToSaveWrapper) {
+    if (module instanceof LoraLayer || module instanceof ModulesToSaveWrapper) {
       return;
     }
     for (const [name, child] of module.namedChildren()) {
@@ -55,7 +58,7 @@ export function planInjection(model: CausalLM, given: LoraConfig): InjectionPlan
     throw new AdapterConfigError("target_parameters is not implemented: adapt whole modules by target_modules.");
   }
   checkInitialisation(given.initLoraWeights);
-  const { config, warnings } = resolveTargets(model, modules, given);
+  const config = resolveTargets(model, modules, given);
   const match = compileTargets(config);
   const names = [...modules.keys()];
   const matches = withinTime("target_modules", () => new Map(names.map((name) => [name, match(name)])));
@@ -65,12 +68,13 @@ export function planInjection(model: CausalLM, given: LoraConfig): InjectionPlan
   }
   for (const path of paths) {
     const module = modules.get(path);
-    if (!(module instanceof Linear) && !(module instanceof LoraLinear)) {
+    if (module === undefined || adaptableLayer(module) === undefined) {
       throw new AdapterConfigError(
-        `target_modules: "${path}" is of the kind ${module?.constructor.name}; adapters are implemented for Linear only.`,
+        `target_modules: "${path}" is of the kind ${module?.constructor.name}; Linear, Conv1D and Embedding can be adapted.`,
       );
     }
   }
+  const { fanInFanOut, warnings: layoutWarnings } = layoutOf(paths, modules, given.fanInFanOut);
   const ranks = compilePatterns(config.rankPattern, "rank_pattern");
   const alphas = compilePatterns(config.alphaPattern, "alpha_pattern");
   const targets = withinTime("rank_pattern and alpha_pattern", () =>
@@ -83,12 +87,12 @@ export function planInjection(model: CausalLM, given: LoraConfig): InjectionPlan
   const saved = names.filter((name) => isModuleToSave(name, config.modulesToSave ?? []));
   checkSaved(config.modulesToSave ?? [], names);
   return {
-    config,
+    config: config.with({ fanInFanOut }),
     targets,
     saved,
     warnings: [
       ...given.warnings,
-      ...warnings,
+      ...layoutWarnings,
       ...unusedNames(config, paths),
       ...unusedPatterns("rank_pattern", ranks.unused()),
       ...unusedPatterns("alpha_pattern", alphas.unused()),
@@ -114,7 +118,7 @@ export function inject(
 ): void {
   for (const { path, r, alpha } of plan.targets) {
     const module = model.getSubmodule(path);
-    const layer = module instanceof LoraLinear ? module : new LoraLinear(module as Linear, state);
+    const layer = adaptableLayer(module, state)!;
     if (layer !== module) {
       model.setSubmodule(path, layer);
     }
@@ -133,12 +137,21 @@ export function inject(
   }
 }
 
-/** Replaces null and `all-linear` by module names, and settings that the modules themselves decide. */
-function resolveTargets(
-  model: CausalLM,
-  modules: ReadonlyMap<string, Module>,
-  given: LoraConfig,
-): { config: LoraConfig; warnings: readonly string[] } {
+const NO_STATE: AdapterState = { active: [], enabled: true, weightsHeld: false };
+
+/** The layer with adapters that stands, or would stand, in the place of a module; undefined where adapters cannot be put. */
+export function adaptableLayer(module: Module, state: AdapterState = NO_STATE): LoraLayer | undefined {
+  if (module instanceof LoraLayer) {
+    return module;
+  }
+  if (module instanceof Linear || module instanceof Conv1D) {
+    return new LoraLinear(module, state);
+  }
+  return module instanceof Embedding ? new LoraEmbedding(module, state) : undefined;
+}
+
+/** Replaces null and `all-linear` by module names. */
+function resolveTargets(model: CausalLM, modules: ReadonlyMap<string, Module>, given: LoraConfig): LoraConfig {
   let targets = given.targetModules ?? defaultTargetModules(model.config.modelType);
   if (isAllLinear(targets)) {
     targets = [...modules].filter(([path, module]) => isLinear(module) && !isHead(path)).map(([path]) => path);
@@ -151,15 +164,33 @@ function resolveTargets(
     const minimal = findMinimalTargetModules(list, others);
     targets = minimal.length < list.length ? minimal : list;
   }
-  const config = given.with({ targetModules: targets, fanInFanOut: false });
-  const warnings = given.fanInFanOut
-    ? ["fan_in_fan_out is set, but the weights of the target modules are stored [out, in]: taken as false"]
-    : [];
-  return { config, warnings };
+  return given.with({ targetModules: targets });
+}
+
+/** The modules themselves decide how their weights are stored. As in PEFT, where there are both kinds the last one's counts. */
+function layoutOf(
+  paths: readonly string[],
+  modules: ReadonlyMap<string, Module>,
+  given: boolean,
+): { fanInFanOut: boolean; warnings: readonly string[] } {
+  const kinds = paths.map((path) => innerLayer(modules.get(path))).filter((module) => !(module instanceof Embedding));
+  const layouts = kinds.map((module) => module instanceof Conv1D);
+  const fanInFanOut = layouts.at(-1) ?? given;
+  const warnings =
+    given && !layouts.includes(true) && layouts.length > 0
+      ? ["fan_in_fan_out is set, but the weights of the target modules are stored [out, in]: taken as false"]
+      : [];
+  return { fanInFanOut, warnings };
+}
+
+/** The layer itself, or the one that adapters wrap. */
+export function innerLayer<T extends Module | undefined>(module: T): Module | T {
+  return module instanceof LoraLayer ? module.base_layer : module;
 }
 
 function isLinear(module: Module): boolean {
-  return module instanceof Linear || module instanceof LoraLinear;
+  const inner = innerLayer(module);
+  return inner instanceof Linear || inner instanceof Conv1D;
 }
 
 /** Output heads are the linear layers that are fields of the language model itself: lm_head, embed_out. */

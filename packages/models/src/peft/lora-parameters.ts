@@ -2,6 +2,7 @@ import {
   type Device,
   type DType,
   type Generator,
+  empty,
   Linear,
   normal_,
   type Parameter,
@@ -11,6 +12,7 @@ import {
 
 import { AdapterConfigError } from "./errors.ts";
 import type { LoraConfig } from "./lora-config.ts";
+import { takenParameter } from "./owned-parameter.ts";
 
 /** The settings of one adapter on one module. */
 export interface LoraSettings {
@@ -70,6 +72,29 @@ export function createLoraWeights(
       break;
     default:
       checkInitialisation(kind);
+  }
+  return { a, b };
+}
+
+/**
+ * A `[r, count]` and B `[dim, r]` of a new adapter of an embedding: A zero and B normal, or with `false` both normal.
+ * @throws AdapterConfigError for an initialisation that embeddings do not have
+ */
+export function createEmbeddingWeights(
+  kind: LoraConfig["initLoraWeights"],
+  r: number,
+  count: number,
+  dim: number,
+  { dtype, device, generator }: LoraWeightOptions,
+): { a: Parameter; b: Parameter } {
+  checkInitialisation(kind);
+  const a = takenParameter(empty([r, count], { dtype, device }), true);
+  const b = takenParameter(empty([dim, r], { dtype, device }), true);
+  normal_(b, 0, 1, generator);
+  if (kind === false) {
+    normal_(a, 0, 1, generator);
+  } else {
+    fillZero(a);
   }
   return { a, b };
 }

@@ -10,9 +10,12 @@ import { addmm, linear, reshape, type Tensor } from "@fms-accel/tensor";
  * @param b `[out, r]`
  */
 export function addLoraProduct(result: Tensor, x: Tensor, a: Tensor, b: Tensor, scaling: number): Tensor {
-  const rows = asRows(result);
-  const narrow = asRows(linear(x, a));
-  const sum = addmm(rows, narrow, b, { alpha: scaling, transposeB: true, overwriteInput: true });
+  return addLowRank(result, linear(x, a), b, scaling);
+}
+
+/** The second half of `addLoraProduct`: result + scaling · narrow · Bᵀ, written over `result`; `narrow` is `[..., r]`. */
+export function addLowRank(result: Tensor, narrow: Tensor, b: Tensor, scaling: number): Tensor {
+  const sum = addmm(asRows(result), asRows(narrow), b, { alpha: scaling, transposeB: true, overwriteInput: true });
   return result.ndim === 2 ? sum : reshape(sum, result.shape);
 }
 

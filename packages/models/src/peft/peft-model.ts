@@ -13,7 +13,7 @@ import type { DoraMagnitude } from "./dora.ts";
 import { AdapterConfigError, AdapterError } from "./errors.ts";
 import { inject, type InjectionPlan, nameableModules, planInjection } from "./inject.ts";
 import { LoraConfig } from "./lora-config.ts";
-import { LoraLinear } from "./lora-linear.ts";
+import { LoraLayer } from "./lora-layer.ts";
 import { ModulesToSaveWrapper } from "./modules-to-save.ts";
 import { ownedParameter } from "./owned-parameter.ts";
 import { replaceWeight, targetsVocabulary, untieDifferentWeights, vocabularyWeights } from "./vocabulary-weights.ts";
@@ -42,7 +42,7 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
   /** Use `getPeftModel` or `PeftModel.fromPretrained`. */
   private constructor(model: M) {
     super(model.config);
-    if ([...model.namedModules()].some(([, module]) => module instanceof LoraLinear)) {
+    if ([...model.namedModules()].some(([, module]) => module instanceof LoraLayer)) {
       throw new AdapterError("the model has adapters already: add another one with addAdapter or loadAdapter.");
     }
     this.base_model = new AdaptedModel(model);
@@ -342,9 +342,9 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
     return config;
   }
 
-  #layers(): readonly [string, LoraLinear][] {
+  #layers(): readonly [string, LoraLayer][] {
     return [...nameableModules(this.baseModel)].filter(
-      (entry): entry is [string, LoraLinear] => entry[1] instanceof LoraLinear,
+      (entry): entry is [string, LoraLayer] => entry[1] instanceof LoraLayer,
     );
   }
 
@@ -373,7 +373,7 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
     }
   }
 
-  #giveBack(path: string, layer: LoraLinear): void {
+  #giveBack(path: string, layer: LoraLayer): void {
     layer.adapters.forEach((name) => layer.deleteAdapter(name));
     this.baseModel.setSubmodule(path, layer.base_layer);
   }

@@ -4,9 +4,8 @@ import { Embedding, Linear, type Module, type Parameter, type Tensor } from "@fm
 import type { CausalLMConfig } from "../config/causal-lm-config.ts";
 import type { CausalLM } from "../modeling/causal-lm.ts";
 import { PREFIX } from "./adapter-tensors.ts";
-import { isHead, nameableModules } from "./inject.ts";
+import { innerLayer, isHead, nameableModules } from "./inject.ts";
 import type { LoraConfig } from "./lora-config.ts";
-import { LoraLinear } from "./lora-linear.ts";
 import { ownedParameter } from "./owned-parameter.ts";
 import { compileFullMatch } from "./python-regex.ts";
 
@@ -21,7 +20,7 @@ const VOCABULARY_MODULES: readonly string[] = ["embed_tokens", "lm_head"];
 export function vocabularyWeights(model: CausalLM, adapted: readonly string[] = []): Map<string, Parameter> {
   const named = new Map<string, Parameter>();
   for (const [path, module] of nameableModules(model)) {
-    const inner = module instanceof LoraLinear ? module.base_layer : module;
+    const inner = innerLayer(module);
     const isEmbedding = inner instanceof Embedding && inner.num_embeddings === model.config.vocabSize;
     if (isEmbedding || (inner instanceof Linear && isHead(path))) {
       const place = inner !== module || adapted.includes(path) ? `${path}.base_layer` : path;

@@ -4,7 +4,7 @@ import { fixturePath, largestDifference, readSafetensors, relativeDifference } f
 import { describe, expect, it } from "vitest";
 import { readCurve, runCurve } from "./curve-run.ts";
 
-describe.each(["full-llama", "full-mixtral-aux", "full-granitemoe", "lora-llama", "lora-llama-nopadtokens"])(
+describe.each(["full-llama", "full-mixtral-aux", "full-granitemoe", "lora-gpt_bigcode", "lora-llama", "lora-llama-nopadtokens"])(
   "%s",
   (name) => {
     const curve = readCurve(name);
