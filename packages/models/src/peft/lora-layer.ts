@@ -233,7 +233,7 @@ export abstract class LoraLayer<B extends WeightedModule = WeightedModule> exten
   #adapter(name: string): Adapter | undefined {
     const settings = this.#settings.get(name);
     const factors = settings && this.factors(name);
-    return factors && { ...factors, magnitude: this.lora_magnitude_vector.get(name), settings: settings! };
+    return factors && { ...factors, magnitude: this.lora_magnitude_vector.get(name), settings };
   }
 
   /** The weight as `[out, in]`. */

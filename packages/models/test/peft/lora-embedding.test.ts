@@ -60,8 +60,8 @@ function byDefinition(made: LoraEmbedding): number[] {
       }
       squares += weight[id * DIM + dim]! ** 2;
     }
-    for (let id = 0; magnitude !== undefined && id < COUNT; id++) {
-      weight[id * DIM + dim]! *= magnitude[dim]! / Math.sqrt(squares);
+    for (let id = 0; id < COUNT; id++) {
+      weight[id * DIM + dim]! *= magnitude === undefined ? 1 : magnitude[dim]! / Math.sqrt(squares);
     }
   }
   return [...IDS].flatMap((id) => [...weight.subarray(id * DIM, (id + 1) * DIM)]);
