@@ -4,35 +4,39 @@ import { fixturePath, largestDifference, readSafetensors, relativeDifference } f
 import { describe, expect, it } from "vitest";
 import { readCurve, runCurve } from "./curve-run.ts";
 
-describe.each(["full-llama", "full-mixtral-aux", "full-granitemoe", "lora-gpt_bigcode", "lora-llama", "lora-llama-nopadtokens"])(
-  "%s",
-  (name) => {
-    const curve = readCurve(name);
+describe.each([
+  "full-llama",
+  "full-mixtral-aux",
+  "full-granitemoe",
+  "lora-gpt_bigcode",
+  "lora-llama",
+  "lora-llama-nopadtokens",
+])("%s", (name) => {
+  const curve = readCurve(name);
 
-    it("has the losses, gradient norms, learning rates and token counts of the reference, and its final weights", async () => {
-      const { model, logHistory, steps } = await runCurve(name);
-      const logged = logHistory.filter((entry) => "loss" in entry);
-      expect(logged).toHaveLength(curve.steps.length);
-      for (const [index, expected] of curve.steps.entries()) {
-        const actual = logged[index] ?? {};
-        expect(actual["step"]).toBe(expected.step);
-        expect(Math.abs(Number(actual["loss"]) / expected.loss - 1)).toBeLessThan(1e-5);
-        expect(Math.abs(Number(actual["grad_norm"]) / expected.grad_norm - 1)).toBeLessThan(1e-5);
-        expect(actual["learning_rate"]).toBeCloseTo(expected.learning_rate, 15);
-        expect(steps[index]?.trainableTokens).toBe(expected.num_items_in_batch);
-      }
-      const file = curve.lora === null ? "model.safetensors" : "adapter_model.safetensors";
-      const reference = readSafetensors(fixturePath("curves", name, "final", file));
-      const own = model instanceof PeftModel ? model.adapterStateDict() : modelTensors(model);
-      expect([...own.keys()].sort()).toEqual([...reference.keys()].sort());
-      for (const [key, expected] of reference) {
-        expect(relativeDifference(own.get(key)?.toFloat32Array() ?? [], expected.data as Float32Array)).toBeLessThan(
-          1e-4,
-        );
-      }
-    });
-  },
-);
+  it("has the losses, gradient norms, learning rates and token counts of the reference, and its final weights", async () => {
+    const { model, logHistory, steps } = await runCurve(name);
+    const logged = logHistory.filter((entry) => "loss" in entry);
+    expect(logged).toHaveLength(curve.steps.length);
+    for (const [index, expected] of curve.steps.entries()) {
+      const actual = logged[index] ?? {};
+      expect(actual["step"]).toBe(expected.step);
+      expect(Math.abs(Number(actual["loss"]) / expected.loss - 1)).toBeLessThan(1e-5);
+      expect(Math.abs(Number(actual["grad_norm"]) / expected.grad_norm - 1)).toBeLessThan(1e-5);
+      expect(actual["learning_rate"]).toBeCloseTo(expected.learning_rate, 15);
+      expect(steps[index]?.trainableTokens).toBe(expected.num_items_in_batch);
+    }
+    const file = curve.lora === null ? "model.safetensors" : "adapter_model.safetensors";
+    const reference = readSafetensors(fixturePath("curves", name, "final", file));
+    const own = model instanceof PeftModel ? model.adapterStateDict() : modelTensors(model);
+    expect([...own.keys()].sort()).toEqual([...reference.keys()].sort());
+    for (const [key, expected] of reference) {
+      expect(relativeDifference(own.get(key)?.toFloat32Array() ?? [], expected.data as Float32Array)).toBeLessThan(
+        1e-4,
+      );
+    }
+  });
+});
 
 function rootMeanSquare(values: readonly number[], expected: readonly number[]): number {
   const sum = values.reduce((total, value, i) => total + (value - (expected[i] ?? NaN)) ** 2, 0);
