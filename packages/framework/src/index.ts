@@ -37,6 +37,7 @@ export type {
 } from "./patching/model-patcher-rule.ts";
 export { allOf, anyOf, moduleIs, moduleWhere } from "./patching/module-trigger.ts";
 export type { ModuleTrigger, TriggerOptions } from "./patching/module-trigger.ts";
+export { ModelPatcher } from "./patching/model-patcher.ts";
 export type { PatchConflict, PatchRecord } from "./patching/patch-report.ts";
 
 // ---- Command line

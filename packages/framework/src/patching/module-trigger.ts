@@ -56,9 +56,16 @@ export function allOf<M extends CallableModule>(
   };
 }
 
+type ModuleOf<Trigger> = Trigger extends ModuleTrigger<infer M> ? M : never;
+
 /** Modules that at least one of the triggers chooses. */
-export function anyOf<M extends CallableModule>(...triggers: readonly ModuleTrigger<M>[]): ModuleTrigger<M> {
-  return { matches: (module, place): module is M => triggers.some((trigger) => trigger.matches(module, place)) };
+export function anyOf<const Triggers extends readonly ModuleTrigger[]>(
+  ...triggers: Triggers
+): ModuleTrigger<ModuleOf<Triggers[number]>> {
+  return {
+    matches: (module, place): module is ModuleOf<Triggers[number]> =>
+      triggers.some((trigger) => trigger.matches(module, place)),
+  };
 }
 
 export function isCallable(module: Module): module is CallableModule {
