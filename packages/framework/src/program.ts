@@ -41,9 +41,34 @@ export const program: Program = {
       load: async () => (await import("./commands/preview.ts")).previewCommand,
     },
     {
+      name: "install",
+      summary: "add a plugin to the project, by its own package manager",
+      load: async () => (await import("./commands/install.ts")).installCommand,
+    },
+    {
+      name: "configs",
+      summary: "list or print the sample configurations of plugins",
+      load: async () => (await import("./commands/configs.ts")).configsCommand,
+    },
+    {
+      name: "arguments",
+      summary: "the flags of `train` that go with a sample configuration",
+      load: async () => (await import("./commands/arguments.ts")).argumentsCommand,
+    },
+    {
+      name: "build",
+      summary: "compile the engine and the plugins' native code; downloads nothing",
+      load: async () => (await import("./commands/build.ts")).buildCommand,
+    },
+    {
       name: "doctor",
       summary: "what is built, what this machine has, what is missing",
       load: async () => (await import("./commands/doctor.ts")).doctorCommand,
+    },
+    {
+      name: "completion",
+      summary: "a completion script for bash, zsh or fish",
+      load: async () => (await import("./commands/completion.ts")).completionCommand,
     },
   ],
   closing: `

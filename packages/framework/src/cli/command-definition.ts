@@ -18,6 +18,10 @@ export interface CommandDefinition {
   readonly groups: readonly FlagGroup[];
   /** Lines for the end of `--help`. */
   readonly examples: readonly string[];
+  /** Unknown flags are for another program: they stand among `positionals`, in their order, with everything that follows them. */
+  readonly passesFlagsOn?: boolean;
+  /** What a shell offers for the positionals; files where this is missing. */
+  positionalWords?(): readonly string[];
   /** Returns the exit code. */
   run(invocation: Invocation, terminal: Terminal): Promise<number>;
 }

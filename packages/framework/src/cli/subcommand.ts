@@ -71,6 +71,7 @@ export function createSubcommand(
     for (const row of rows) addRow(command, row, heading);
   }
   command.usage([...definition.positionals.map(([notation]) => notation), "[flags]"].join(" "));
+  if (definition.passesFlagsOn === true) command.allowUnknownOption();
   command.addHelpOption(new Option("-h, --help", "Show this.").helpGroup("Help:"));
   const examples = definition.examples.map((line) => `  ${line}`).join("\n");
   if (examples !== "") command.addHelpText("after", `\nExamples:\n${examples}`);

@@ -1,3 +1,4 @@
+import { missingBuildTools } from "./build-tools.ts";
 import { availableParallelism, cpus, freemem, totalmem } from "node:os";
 
 /** What `engineInfo()` of @fms-accel/tensor says. */
@@ -44,12 +45,6 @@ export interface Surroundings {
 }
 
 const NEEDED_NODE = [20, 17] as const;
-/** Each tool that compiles the engine, the commands that provide it and the Debian package that brings it. */
-const buildTools = [
-  { commands: ["g++", "clang++"], debianPackage: "g++" },
-  { commands: ["make"], debianPackage: "make" },
-  { commands: ["cmake"], debianPackage: "cmake" },
-] as const;
 /** Best first, with what the best use is. */
 const instructionSets: readonly (readonly [isa: string, meaning: string])[] = [
   ["avx512_bf16", "AVX-512 with bfloat16 products"],
@@ -104,11 +99,9 @@ function checkNode(version: string): Finding {
 }
 
 function engineMissing(message: string, surroundings: Surroundings): Finding {
-  const missing = buildTools
-    .filter(({ commands }) => !commands.some((command) => surroundings.hasCommand(command)))
-    .map(({ debianPackage }) => debianPackage);
-  const install = missing.length === 0 ? "" : `sudo apt-get install -y ${missing.join(" ")} && `;
-  const remedy = `In the repository: ${install}npm run build && npm run build:native`;
+  const missing = missingBuildTools((command) => surroundings.hasCommand(command));
+  const packages = missing.map(({ debianPackage }) => debianPackage).join(" ");
+  const remedy = `${packages === "" ? "" : `sudo apt-get install -y ${packages} && `}npx fms-accel build`;
   return { level: "problem", subject: "engine", text: message, remedy };
 }
 
@@ -121,7 +114,7 @@ function describeEngine(engine: EngineDescription, environment: NodeJS.ProcessEn
     },
   ];
   if (engine.buildType !== "Release") {
-    const remedy = "In the repository: npm run build:native";
+    const remedy = "npx fms-accel build --force";
     findings.push({ level: "hint", subject: "engine", text: `a ${engine.buildType} build is slow`, remedy });
   }
   findings.push(describeInstructionSet(engine, environment), describeThreads(engine, environment));

@@ -1,6 +1,3 @@
-import { spawnSync } from "node:child_process";
-import { createRequire } from "node:module";
-import { pathToFileURL } from "node:url";
 import type { CommandDefinition } from "../cli/command-definition.ts";
 import { printLine, type Colors, type Terminal } from "../cli/terminal.ts";
 import { formatBytes } from "../terminal/numbers.ts";
@@ -11,34 +8,8 @@ import {
   type Finding,
   type Surroundings,
 } from "./doctor-report.ts";
-
-const require = createRequire(import.meta.url);
-
-function packageVersion(name: string): string | undefined {
-  try {
-    return (require(`${name}/package.json`) as { version: string }).version;
-  } catch {
-    // A package that is not installed has no version; `loadPackages` says why.
-    return undefined;
-  }
-}
-
-/**
- * Imports a package in a process of its own, where a broken native library can do no harm, and returns the value of an expression over
- * `loaded`, the package.
- */
-function probe(name: string, expression: string): string {
-  const entry = pathToFileURL(require.resolve(name)).href;
-  const program = `const loaded = await import(${JSON.stringify(entry)}); process.stdout.write(${expression});`;
-  const { status, signal, stdout, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", program], {
-    encoding: "utf8",
-    timeout: 60_000,
-  });
-  if (status === 0) return stdout;
-  if (signal !== null) throw new Error(`${name}: loading it ended the process with ${signal}`);
-  const message = stderr.split("\n").find((line) => /^\w*Error\b.*: /.test(line));
-  throw new Error(message?.replace(/^[^:]*: /, "") ?? `${name} does not load: ${stderr.trim()}`);
-}
+import { hasCommand } from "./build-tools.ts";
+import { packageVersion, probe } from "./probe.ts";
 
 const realSurroundings: Surroundings = {
   nodeVersion: process.versions.node,
@@ -50,7 +21,7 @@ const realSurroundings: Surroundings = {
     probe("@fms-accel/trainer", "typeof loaded");
   },
   packageVersion,
-  hasCommand: (command) => spawnSync(command, ["--version"], { stdio: "ignore" }).status === 0,
+  hasCommand,
 };
 
 /** This command imports nothing of the lower packages statically: it has to say what is wrong when they do not load. */

@@ -47,9 +47,7 @@ describe("doctor", () => {
     expect((await inspect(surroundings)).healthy).toBe(false);
     const text = await printed(surroundings);
     expect(text).toContain("✗ engine        the native engine is not built");
-    expect(text).toContain(
-      "→ In the repository: sudo apt-get install -y g++ cmake && npm run build && npm run build:native",
-    );
+    expect(text).toContain("→ sudo apt-get install -y g++ cmake && npx fms-accel build");
   });
 
   it.each([
@@ -72,7 +70,12 @@ describe("doctor", () => {
       "hint",
       "AVX2 or AVX-512",
     ],
-    ["a debug build", { loadEngine: async () => ({ ...engine, buildType: "Debug" }) }, "hint", "npm run build:native"],
+    [
+      "a debug build",
+      { loadEngine: async () => ({ ...engine, buildType: "Debug" }) },
+      "hint",
+      "npx fms-accel build --force",
+    ],
     [
       "too many threads",
       { loadEngine: async () => ({ ...engine, threads: 4096 }), environment: { FMS_ACCEL_NUM_THREADS: "4096" } },

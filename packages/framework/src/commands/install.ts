@@ -1,0 +1,114 @@
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { join, resolve } from "node:path";
+import type { CommandDefinition } from "../cli/command-definition.ts";
+import type { FlagRow } from "../cli/flag-table.ts";
+import { printLine, type Terminal } from "../cli/terminal.ts";
+import { UsageError } from "../errors.ts";
+import { pluginCatalogue } from "../plugins/catalogue.ts";
+import { addPackages, detectPackageManager, packageManagers, projectFolder } from "./package-manager.ts";
+import { resolvePluginName } from "./plugin-names.ts";
+
+/** What an installation depends on; tests give their own. */
+export interface InstallSurroundings {
+  readonly folder: string;
+  readonly environment: NodeJS.ProcessEnv;
+  /** Runs a program with its output on the screen; returns its exit code, `undefined` if there is no such program. */
+  readonly run: (words: readonly string[], folder: string) => Promise<number | undefined>;
+}
+
+const managerRow: FlagRow = {
+  name: "package_manager",
+  type: "string",
+  default: null,
+  choices: packageManagers,
+  help: "Used instead of the one that the project's package.json or lockfile names.",
+};
+
+export const installCommand: CommandDefinition = {
+  positionals: [["[plugin...]", "short names, package names, folders or tarballs; and flags of the package manager"]],
+  groups: [{ heading: "Flags", rows: [managerRow] }],
+  examples: [
+    "fms-accel install aadp",
+    "fms-accel install foak --save-dev",
+    "fms-accel install ./my-plugin-1.0.0.tgz @someone/their-plugin@^2",
+  ],
+  passesFlagsOn: true,
+  positionalWords: () => pluginCatalogue.map(({ shortname }) => shortname),
+
+  async run({ positionals, flags }, terminal): Promise<number> {
+    const [chosen] = flags;
+    const surroundings = { folder: process.cwd(), environment: process.env, run: runVisibly };
+    return installPlugins(
+      positionals,
+      typeof chosen?.value === "string" ? chosen.value : undefined,
+      surroundings,
+      terminal,
+    );
+  },
+};
+
+/**
+ * Adds plugins to the project by its own package manager.
+ *
+ * @param words plugins and flags, in the order in which the package manager gets them
+ * @param manager a package manager, instead of the project's own
+ * @returns the package manager's exit code
+ * @throws UsageError
+ */
+export async function installPlugins(
+  words: readonly string[],
+  manager: string | undefined,
+  { folder, environment, run }: InstallSurroundings,
+  { notes, noteColors }: Terminal,
+): Promise<number> {
+  if (!words.some((word) => !word.startsWith("-"))) {
+    throw new UsageError("no plugin is given. `fms-accel plugins` lists them.");
+  }
+  const project = projectFolder(folder);
+  const chosen = packageManagers.find((name) => name === manager);
+  if (manager !== undefined && chosen === undefined) {
+    throw new UsageError(`--package_manager ${manager}: expected ${packageManagers.join(", ")}.`);
+  }
+  const { name, reason } =
+    chosen === undefined
+      ? detectPackageManager(project, environment)
+      : { name: chosen, reason: "--package_manager says so" };
+  const command = addPackages(
+    name,
+    words.map((word) => packageWord(word, folder)),
+  );
+  printLine(notes, `${noteColors.bold(command.join(" "))} ${noteColors.dim(`(${reason})`)}`);
+  const code = await run(command, folder);
+  if (code === undefined) {
+    throw new UsageError(
+      `${name} cannot be found. Install it (npm install --global ${name}), or take another package manager with --package_manager.`,
+    );
+  }
+  if (code !== 0) printLine(notes, noteColors.red(`error: ${name} ended with exit code ${code}.`));
+  return code;
+}
+
+/** What the package manager is given for a word: a flag or an address stays, a path is written as one, a short name is resolved. */
+function packageWord(word: string, folder: string): string {
+  if (word.startsWith("-") || word.includes(":")) return word;
+  const path = resolve(folder, word);
+  if (/^[.~/\\]/.test(word) || /\.(?:tgz|tar\.gz)$/.test(word)) {
+    if (!word.startsWith("~") && !existsSync(path)) throw new UsageError(`${path} does not exist.`);
+    return /^[.~/\\]/.test(word) ? word : `./${word}`;
+  }
+  const isCatalogued = pluginCatalogue.some(({ shortname }) => shortname === word);
+  return !isCatalogued && existsSync(join(path, "package.json")) ? `./${word}` : resolvePluginName(word);
+}
+
+function runVisibly(words: readonly string[], folder: string): Promise<number | undefined> {
+  const [program = "", ...rest] = words;
+  return new Promise((done, reject) => {
+    const child = spawn(program, rest, { cwd: folder, stdio: ["inherit", 2, "inherit"] });
+    child.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code === "ENOENT") done(undefined);
+      else reject(error);
+    });
+    child.on("close", (code) => done(code ?? 1));
+  });
+}
