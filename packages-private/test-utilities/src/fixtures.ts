@@ -14,9 +14,14 @@ export function readJsonFixture<T>(...parts: string[]): T {
   return JSON.parse(readFileSync(fixturePath(...parts), "utf8")) as T;
 }
 
+const temporary: string[] = [];
+
 /** A new directory that is removed when the process ends. */
 export function temporaryDirectory(prefix = "fms-accel-"): string {
+  if (temporary.length === 0) {
+    process.on("exit", () => temporary.forEach((directory) => rmSync(directory, { recursive: true, force: true })));
+  }
   const directory = mkdtempSync(join(tmpdir(), prefix));
-  process.on("exit", () => rmSync(directory, { recursive: true, force: true }));
+  temporary.push(directory);
   return directory;
 }

@@ -18,6 +18,10 @@ export type {
 } from "./plugins/acceleration-plugin.ts";
 export { pluginCatalogue } from "./plugins/catalogue.ts";
 export type { CataloguedPackage } from "./plugins/catalogue.ts";
+export { describeProblem, discoverPlugins } from "./plugins/discover-plugins.ts";
+export { findPluginPackages } from "./plugins/find-plugin-packages.ts";
+export type { FoundPluginPackages, PluginPackage } from "./plugins/find-plugin-packages.ts";
+export { loadPluginPackage } from "./plugins/load-plugin-package.ts";
 export type {
   PluginDiscovery,
   PluginProblem,

@@ -1,3 +1,6 @@
+import { z } from "zod";
+import { PluginError } from "../errors.ts";
+
 /**
  * The key "fms-accel" of a plugin package's package.json:
  *
@@ -22,4 +25,29 @@ export interface PluginManifest {
   readonly paths: readonly string[];
   /** The flags that its plugins add, without `--`. */
   readonly options: readonly string[];
+}
+
+const path = z
+  .string()
+  .regex(
+    /^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$/,
+    "expected names with dots between them, such as training.attention.padding_free",
+  );
+
+const manifestFields = z.strictObject({
+  shortname: z.string().min(1).optional(),
+  entry: z
+    .string()
+    .regex(/^\.(\/.+)?$/, 'expected "." or a subpath that begins with "./"')
+    .default("."),
+  paths: z.array(path).min(1),
+  options: z.array(z.string().regex(/^[a-z]\w*$/, "expected a flag without --")).default([]),
+});
+
+/** @throws PluginError that says what is wrong with which key */
+export function parseManifest(packageName: string, value: unknown): PluginManifest {
+  const parsed = manifestFields.safeParse(value);
+  if (parsed.success) return { ...parsed.data, shortname: parsed.data.shortname ?? packageName };
+  const faults = parsed.error.issues.map(({ path: at, message }) => `${["fms-accel", ...at].join(".")}: ${message}`);
+  throw new PluginError(`its package.json is not as a plugin's should be: ${faults.join("; ")}`);
 }
