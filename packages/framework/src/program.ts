@@ -36,6 +36,11 @@ export const program: Program = {
       load: async () => (await import("./commands/merge.ts")).mergeCommand,
     },
     {
+      name: "estimate",
+      summary: "how much memory a training run would take; nothing is loaded",
+      load: async () => (await import("./commands/estimate.ts")).estimateCommand,
+    },
+    {
       name: "preview",
       summary: "show tokens, mask and template of the first samples",
       load: async () => (await import("./commands/preview.ts")).previewCommand,

@@ -168,7 +168,7 @@ export { attendHeads, type AttendOptions, splitHeads } from "./layers/attend-hea
 export { Conv1D } from "./layers/conv1d.ts";
 export { GatedMLP, type GatedMLPSizes } from "./layers/gated-mlp.ts";
 export { GemmaRMSNorm } from "./layers/gemma-rms-norm.ts";
-export { linearCrossEntropy, type LinearCrossEntropyOptions } from "./layers/linear-cross-entropy.ts";
+export { linearCrossEntropy, type LinearCrossEntropyOptions, rowsPerChunk } from "./layers/linear-cross-entropy.ts";
 export { RMSNorm, rmsNorm } from "./layers/rms-norm.ts";
 export { packedSequenceIds, sequenceLayout, type SequenceLayout } from "./layers/sequence-layout.ts";
 export { applyPartialRotary } from "./rope/apply-partial-rotary.ts";

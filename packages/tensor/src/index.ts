@@ -16,6 +16,7 @@ export { TensorError } from "./errors.ts";
 export { MappedFile, openMappedFile } from "./mapped-file.ts";
 
 // ---- Memory and engine ---------------------------------------------------------------------------------------------------------
+export { dryRun } from "./dry-run.ts";
 export { keep, scope } from "./scope.ts";
 export {
   adoptTensor,

@@ -32,6 +32,7 @@ export interface NativeEngine {
     buildType: string;
   };
   setNumThreads(threads: number): void;
+  setDryRun(dry: boolean): void;
   engineExternal(): object;
   adoptHandle(handle: Handle): Handle;
   // memory.cc

@@ -232,6 +232,20 @@ test("checkpoint keeps no intermediate tensors", () => {
   sum(y).backward();
 });
 
+test("a checkpoint's backward leaves nothing behind but the gradients of leaves", () => {
+  const w = randomTensor([5], { requiresGrad: true });
+  const run = (): void => {
+    scope(() => {
+      const x = mul(w, w);
+      sum(checkpoint((input) => tanh(mul(input, input)), x)).backward();
+    });
+  };
+  run();
+  const before = memoryStats().liveTensors;
+  run();
+  expect(memoryStats().liveTensors).toBe(before);
+});
+
 test("checkpoint with several outputs, and one within another", () => {
   const x = leaf(1, 2, 3, 4);
   const [a, b] = checkpoint<[Tensor, Tensor]>((input) => {

@@ -111,6 +111,10 @@ export type { LossScalerOptions, LossScalerState } from "./optimizer/loss-scaler
 export { createParameterGroups, isDecayedName } from "./optimizer/parameter-groups.ts";
 export type { NamedParameterGroup } from "./optimizer/parameter-groups.ts";
 
+// ---- Memory
+export { measureTrainingMemory } from "./estimate/training-memory.ts";
+export type { TrainingMemory, TrainingShape } from "./estimate/training-memory.ts";
+
 // ---- Checkpoints
 export { listCheckpoints } from "./checkpoint/find.ts";
 export type { CheckpointEntry, CheckpointListing } from "./checkpoint/find.ts";

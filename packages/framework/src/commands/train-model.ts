@@ -23,23 +23,32 @@ export interface TrainableParts {
 
 /** Makes the model of a run: a checkpoint or a new one, with a new adapter, one to go on with, or none. */
 export async function createTrainable(args: ParsedArguments, terminal: Terminal): Promise<TrainableParts> {
-  const { model: choice, data, peft, training } = args;
+  const { data, training } = args;
   if (data.addSpecialTokens !== null) {
     throw new UsageError(
       "--add_special_tokens: the embedding cannot be resized yet. Use a tokenizer and model that have the tokens.",
     );
   }
-  const base = await createBase(args, terminal);
-  const onWarning = warningSink(terminal);
-  let model: CausalLM = base;
-  if (choice.adapter !== null)
-    model = await PeftModel.fromPretrained(base, choice.adapter, { isTrainable: true, onWarning });
-  else if (peft.peftMethod === "lora") {
-    const generator = new Generator(training.seed);
-    model = getPeftModel(base, loraConfig(peft, choice.modelNameOrPath), { generator, onWarning });
-  } else model.requiresGrad_(true);
+  const model = await withAdapter(await createBase(args, terminal), args, warningSink(terminal));
   model.gradientCheckpointing = training.gradientCheckpointing;
   return { model, tokenizer: await trainingTokenizer(args, terminal) };
+}
+
+/** A model as it is trained: with a new adapter, with one to go on with, or all of it. */
+export async function withAdapter(
+  base: CausalLM,
+  { model: choice, peft, training }: ParsedArguments,
+  onWarning: (message: string) => void,
+): Promise<CausalLM> {
+  if (choice.adapter !== null) {
+    return PeftModel.fromPretrained(base, choice.adapter, { isTrainable: true, onWarning });
+  }
+  if (peft.peftMethod === "lora") {
+    const generator = new Generator(training.seed);
+    return getPeftModel(base, loraConfig(peft, choice.modelNameOrPath), { generator, onWarning });
+  }
+  base.requiresGrad_(true);
+  return base;
 }
 
 async function createBase({ model, training }: ParsedArguments, terminal: Terminal): Promise<CausalLM> {

@@ -7,6 +7,8 @@ import { renderCurve, wantsLogarithm } from "../terminal/loss-chart.ts";
 import { formatCount } from "../terminal/numbers.ts";
 import { createInterruption, resumeCommand } from "./interrupt.ts";
 import { LossRecorder } from "./loss-recorder.ts";
+import { estimateMemory } from "./memory-estimate.ts";
+import { memoryLines } from "./memory-report.ts";
 import { readTrainArguments, type TrainArguments } from "./train-arguments.ts";
 import { trainFlagGroups } from "./train-flags.ts";
 import { createTrainable } from "./train-model.ts";
@@ -43,6 +45,7 @@ export const trainCommand: CommandDefinition = {
       output: terminal.notes,
     });
     describeRun(model, args, terminal);
+    await describeMemory(trainer, args, terminal);
     let result: TrainOutput;
     try {
       result = await trainer.train({ signal: interruption.signal });
@@ -60,7 +63,7 @@ export const trainCommand: CommandDefinition = {
 export function sampleOptions(data: DataArguments): Record<string, string> {
   const { datasetTextField, datasetConversationField, dataFormatterTemplate, responseTemplate, instructionTemplate } =
     data;
-  const { longSamples, emptySamples } = data;
+  const { longSamples, emptySamples, untrainableSamples } = data;
   const named = {
     datasetTextField,
     datasetConversationField,
@@ -68,7 +71,7 @@ export function sampleOptions(data: DataArguments): Record<string, string> {
     responseTemplate,
     instructionTemplate,
   };
-  return { ...withoutNulls(named), longSamples, emptySamples };
+  return { ...withoutNulls(named), longSamples, emptySamples, untrainableSamples };
 }
 
 function withoutNulls(values: Readonly<Record<string, string | null>>): Record<string, string> {
@@ -97,6 +100,20 @@ function describeRun(model: CausalLM, { model: choice }: TrainArguments, { notes
       `Engine: ${isa}, ${threads} thread${threads === 1 ? "" : "s"}. Ctrl-C saves a checkpoint and stops.`,
     ),
   );
+}
+
+/** What the run will take, from its longest sample; said before it begins. */
+async function describeMemory(
+  trainer: SftTrainer<CausalLM>,
+  args: TrainArguments,
+  { notes, noteColors }: Terminal,
+): Promise<void> {
+  await trainer.prepare();
+  const longest = trainer.datasetReport("train")?.longest ?? args.training.maxSeqLength;
+  const ownBytes = process.memoryUsage.rss();
+  const [line = "", ...warnings] = memoryLines(await estimateMemory(args, longest, { ownBytes }));
+  printLine(notes, noteColors.dim(line));
+  for (const warning of warnings) printLine(notes, noteColors.yellow(warning));
 }
 
 function announceStop({ notes, noteColors }: Terminal): void {

@@ -207,6 +207,7 @@ export class GPTNeoXForCausalLM extends CausalLM<GPTNeoXConfig> {
     this.gpt_neox = new GPTNeoXModel(config, options);
     this.embed_out = new Linear(config.hiddenSize, config.vocabSize, { ...options, bias: false });
     if (config.tieWordEmbeddings) {
+      this.embed_out.weight.dispose();
       this.embed_out.weight = this.gpt_neox.embed_in.weight;
     }
   }

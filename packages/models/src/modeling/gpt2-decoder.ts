@@ -96,6 +96,7 @@ export class Gpt2DecoderForCausalLM<C extends Gpt2LikeConfig> extends CausalLM<C
     this.transformer = transformer;
     this.lm_head = new Linear(config.hiddenSize, config.vocabSize, { ...options, bias: false });
     if (config.tieWordEmbeddings) {
+      this.lm_head.weight.dispose();
       this.lm_head.weight = this.transformer.wte.weight;
     }
   }

@@ -35,8 +35,8 @@ double Environment::emit(Tensor tensor) {
 
 void Environment::report_memory(Handle handle, bool is_owned_by_collector) {
   const Tensor& tensor = tensors_.resolve(handle);
-  if (tensor.storage->read_only)
-    return;  // pages of a file, which the system takes back when it needs them
+  // Pages of a file are the system's to take back, and a dry run has none.
+  if (tensor.storage->read_only || tensor.storage->dry) return;
   const int64_t bytes = tensor.numel() * static_cast<int64_t>(item_size(tensor.dtype));
   Napi::MemoryManagement::AdjustExternalMemory(env_, is_owned_by_collector ? bytes : -bytes);
 }

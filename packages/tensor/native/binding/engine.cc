@@ -1,8 +1,10 @@
 // Initialisation, threads and build information; the External through which plugin addons reach the
 // engine.
 #include "binding/arguments.h"
+#include "cpu/dry_run.h"
 #include "cpu/isa.h"
 #include "engine/abi.h"
+#include "engine/allocator.h"
 #include "engine/thread_pool.h"
 
 namespace fms_accel {
@@ -34,6 +36,11 @@ void register_engine(Napi::Env env, Napi::Object exports) {
     const int64_t threads = a.integer(0);
     check(threads >= 1 && threads <= 1024, "setNumThreads: expected 1 to 1024, found ", threads);
     set_num_threads(static_cast<int>(threads));
+    return a.napi().Undefined();
+  });
+  define(env, exports, "setDryRun", [](const Arguments& a) {
+    set_dry_run(a.boolean(0));
+    forget_host_memory();
     return a.napi().Undefined();
   });
   define(env, exports, "engineExternal", [](const Arguments& a) -> Napi::Value {

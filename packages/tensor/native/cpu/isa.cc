@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "cpu/dry_run.h"
 #include "engine/error.h"
 
 namespace fms_accel {
@@ -67,7 +68,10 @@ const Isa& chosen() {
 
 }  // namespace
 
-const Kernels& cpu_kernels() { return *chosen().kernels; }
+const Kernels& cpu_kernels() {
+  const Kernels& real = *chosen().kernels;
+  return is_dry_run() ? dry_kernels(real) : real;
+}
 const char* cpu_isa() { return chosen().name; }
 
 std::vector<std::string> available_isas() {

@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "cpu/dry_run.h"
 #include "engine/error.h"
 
 namespace fms_accel {
@@ -51,10 +52,12 @@ size_t block_size(size_t bytes) {
 }
 
 void* map_block(size_t size) {
-  void* data = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const bool dry = is_dry_run();
+  const int flags = MAP_PRIVATE | MAP_ANONYMOUS | (dry ? MAP_NORESERVE : 0);
+  void* data = mmap(nullptr, size, PROT_READ | PROT_WRITE, flags, -1, 0);
   if (data == MAP_FAILED) return nullptr;
 #ifdef MADV_HUGEPAGE
-  if (size >= kHugePage) madvise(data, size, MADV_HUGEPAGE);
+  if (size >= kHugePage && !dry) madvise(data, size, MADV_HUGEPAGE);
 #endif
   return data;
 }
@@ -146,6 +149,13 @@ void reset_peak_host_memory() {
   Cache& state = cache();
   const std::lock_guard<std::mutex> lock(state.mutex);
   state.statistics.peak_bytes = state.statistics.live_bytes;
+}
+
+void forget_host_memory() {
+  Cache& state = cache();
+  const std::lock_guard<std::mutex> lock(state.mutex);
+  state.most_live_now = state.most_live_before = state.statistics.live_bytes;
+  trim(state, 0);
 }
 
 }  // namespace fms_accel

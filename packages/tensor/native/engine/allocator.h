@@ -19,5 +19,7 @@ void free_host(void* data, size_t bytes);  // `bytes` as given to allocate_host
 void release_cached_host_memory();
 MemoryStatistics host_memory_statistics();
 void reset_peak_host_memory();
+// Frees what is kept for reuse, and keeps no more than what is live now needs.
+void forget_host_memory();
 
 }  // namespace fms_accel

@@ -1,5 +1,6 @@
 #include "engine/tensor.h"
 
+#include "cpu/dry_run.h"
 #include "engine/allocator.h"
 #include "engine/error.h"
 #include "ops/copy.h"
@@ -33,6 +34,7 @@ Tensor empty(const Shape& shape, DType dtype, Device device) {
   storage->data = allocate_host(bytes);
   storage->bytes = bytes;
   storage->device = device;
+  storage->dry = is_dry_run();
   storage->free = [data = storage->data, bytes] { free_host(data, bytes); };
   tensor.storage = std::move(storage);
   return tensor;

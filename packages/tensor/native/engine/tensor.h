@@ -22,6 +22,7 @@ struct Storage {
   size_t bytes = 0;
   Device device;
   bool read_only = false;  // a mapped file
+  bool dry = false;        // of a dry run: address space without pages
   std::function<void()> free;
   Storage() = default;
   Storage(const Storage&) = delete;

@@ -1,6 +1,6 @@
 import { autocast, autocastDtype } from "../autocast.ts";
 import { defaultGenerator } from "../random.ts";
-import { scope } from "../scope.ts";
+import { scope, track } from "../scope.ts";
 import type { Tensor } from "../tensor.ts";
 import { gradMode, isGradEnabled, withGradMode } from "./grad-mode.ts";
 import { backwardMany, recordMany } from "./tape.ts";
@@ -44,6 +44,7 @@ export function checkpoint<T extends Tensor | Tensor[]>(body: (...inputs: Tensor
     return leaves.map((leaf) => {
       const gradient = leaf.grad;
       leaf.grad = undefined;
+      if (gradient !== undefined) track(gradient); // a leaf's gradient is kept; this one is handed on and then done with
       return gradient;
     });
   });

@@ -43,6 +43,8 @@ export class DatasetReport {
   samples = 0;
   /** Tokens of the samples kept, after truncation. */
   tokens = 0;
+  /** Tokens of the longest sample kept. */
+  longest = 0;
   /** Labels of the samples kept that count in the loss. */
   trainableTokens = 0;
   /** Tokens cut off from samples kept. */

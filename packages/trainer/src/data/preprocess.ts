@@ -203,6 +203,7 @@ class SamplePolicy {
     report.truncatedTokens += cut;
     report.samples += 1;
     report.tokens += row.inputIds.length;
+    report.longest = Math.max(report.longest, row.inputIds.length);
     report.trainableTokens += trainable;
     return true;
   }
