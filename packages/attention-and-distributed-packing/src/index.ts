@@ -1,2 +1,2 @@
 // ---- Variable-length attention -------------------------------------------------------------------------------------------------
-export { type AttentionAddon, nativeAddon } from "./native.ts";
+export { variableLengthAttention, type VariableLengthAttentionOptions } from "./ops/variable-length-attention.ts";

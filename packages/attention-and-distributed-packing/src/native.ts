@@ -2,11 +2,40 @@
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
-import { engineExternal, TensorError } from "@fms-accel/tensor";
+import { type DType, engineExternal, engineInfo, TensorError } from "@fms-accel/tensor";
+
+type Handle = number;
+
+/** Settings of a call, in the order of the addon's arguments; 0 stands for no soft cap and no window. */
+export type AttentionSettings = readonly [
+  scale: number,
+  softCap: number,
+  isCausal: boolean,
+  window: number,
+  inBFloat16: boolean,
+  dtype: DType,
+];
 
 export interface AttentionAddon {
-  /** Hands over the engine's function table; called once. */
-  attach(engine: object): void;
+  /** Hands over the engine's function table, the instruction set to use and the class of errors. */
+  attach(engine: object, isa: string, errorClass: typeof TensorError): void;
+  variableLengthAttention(
+    q: Handle,
+    k: Handle,
+    v: Handle,
+    cuSeqlens: Handle,
+    ...settings: AttentionSettings
+  ): [out: Handle, lse: Handle];
+  variableLengthAttentionGradients(
+    q: Handle,
+    k: Handle,
+    v: Handle,
+    cuSeqlens: Handle,
+    out: Handle,
+    lse: Handle,
+    outGradient: Handle,
+    ...settings: AttentionSettings
+  ): [q: Handle, k: Handle, v: Handle];
 }
 
 let loaded: AttentionAddon | undefined;
@@ -33,7 +62,7 @@ function load(): AttentionAddon {
   }
   try {
     const addon = createRequire(import.meta.url)(path) as AttentionAddon;
-    addon.attach(engineExternal());
+    addon.attach(engineExternal(), engineInfo().isa, TensorError);
     return addon;
   } catch (error) {
     throw new TensorError(

@@ -72,10 +72,12 @@ typedef struct {
   // there.
   int (*is_read_only)(fms_accel_engine_context*, fms_accel_handle);
   // Scratch of at least `bytes`, 64-byte aligned, private to (`thread`, `purpose`) and kept between
-  // calls; purpose < 8. Threads are those that `parallel_for` reports; 0 outside of it.
+  // calls; purpose < 8. Threads are those that `parallel_for` reports; 0 outside of it. Null where
+  // there is no memory.
   void* (*workspace)(fms_accel_engine_context*, int32_t thread, int32_t purpose, size_t bytes);
   // Runs body(argument, item, thread) for every item in [0, items). Items are handed out in rising
-  // order; results must not depend on which thread runs an item. A nested call runs inline.
+  // order; results must not depend on which thread runs an item. A nested call runs inline. `body`
+  // must not throw.
   void (*parallel_for)(fms_accel_engine_context*, int64_t items, fms_accel_parallel_body body,
                        void* argument);
   int32_t (*num_threads)(fms_accel_engine_context*);

@@ -73,6 +73,15 @@ int is_read_only(Context* context, fms_accel_handle handle) {
   return result;
 }
 
+// Runs on any thread, so it leaves no message.
+void* plugin_workspace(Context*, int32_t thread, int32_t purpose, size_t bytes) {
+  try {
+    return workspace(thread, purpose, bytes);
+  } catch (const std::exception&) {
+    return nullptr;
+  }
+}
+
 }  // namespace
 
 fms_accel_engine_v1* engine_table(TensorTable& tensors) {
@@ -96,8 +105,7 @@ fms_accel_engine_v1* engine_table(TensorTable& tensors) {
         .allocate = allocate,
         .release = release,
         .is_read_only = is_read_only,
-        .workspace = [](Context*, int32_t thread, int32_t purpose,
-                        size_t bytes) { return workspace(thread, purpose, bytes); },
+        .workspace = plugin_workspace,
         .parallel_for = [](Context*, int64_t items, fms_accel_parallel_body body,
                            void* argument) { parallel_for(items, body, argument); },
         .num_threads = [](Context*) -> int32_t { return num_threads(); },
