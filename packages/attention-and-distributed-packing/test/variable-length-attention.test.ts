@@ -300,7 +300,7 @@ test("gradient checkpointing gives the same gradients, and nothing is kept where
   const c: AttentionCase = { lengths: [12, 30], heads: 2, kvHeads: 1, dim: 16, isCausal: true };
   const plain = run(c, attentionOperands(c)).map((x) => x.toFloat32Array());
   const { q, k, v, cuSeqlens, outGradient } = attentionOperands(c);
-  const out = checkpoint((a, b, d) => variableLengthAttention(a!, b!, d!, cuSeqlens, { isCausal: true }), q, k, v);
+  const out = checkpoint((a, b, d) => variableLengthAttention(a, b, d, cuSeqlens, { isCausal: true }), q, k, v);
   out.backward(outGradient);
   [out, q.grad!, k.grad!, v.grad!].forEach((x, i) => expect(x.toFloat32Array()).toEqual(plain[i]));
   const { liveTensors } = memoryStats();
