@@ -3,6 +3,8 @@ export { AutoConfig } from "./auto/auto-config.ts";
 export { AutoModelForCausalLM, type ModelCreateOptions, type ModelLoadOptions } from "./auto/auto-model.ts";
 export { modelTensors, savePretrained, type SaveOptions } from "./auto/save-pretrained.ts";
 export { CausalLM, type CausalLMInputs, type CausalLMOutput, type TiedWeight } from "./modeling/causal-lm.ts";
+export type { AttendOptions, AttentionContext, AttentionFunction } from "./modeling/attention-context.ts";
+export { Backbone } from "./modeling/backbone.ts";
 export type { KeyValueCache } from "./modeling/key-value-cache.ts";
 export type { DecoderLayer, LayerContext } from "./modeling/run-layers.ts";
 export { Decoder, DecoderForCausalLM, type Norm } from "./modeling/decoder.ts";
@@ -164,7 +166,7 @@ export {
 } from "./layers/language-model-head.ts";
 export { type Expert, mixtureOfExperts, type Routing } from "./layers/experts.ts";
 export { loadBalancingLoss } from "./layers/router-loss.ts";
-export { attendHeads, type AttendOptions, splitHeads } from "./layers/attend-heads.ts";
+export { attendHeads, splitHeads } from "./layers/attend-heads.ts";
 export { Conv1D } from "./layers/conv1d.ts";
 export { GatedMLP, type GatedMLPSizes } from "./layers/gated-mlp.ts";
 export { GemmaRMSNorm } from "./layers/gemma-rms-norm.ts";

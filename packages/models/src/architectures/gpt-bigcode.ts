@@ -9,7 +9,7 @@ import { checkUnreadKeys } from "../config/inert-keys.ts";
 import { type Activation, activation } from "../layers/activations.ts";
 import { attendHeads, splitHeads } from "../layers/attend-heads.ts";
 import { Gpt2Block, Gpt2Decoder, Gpt2DecoderForCausalLM } from "../modeling/gpt2-decoder.ts";
-import type { AttentionContext } from "../modeling/run-layers.ts";
+import type { AttentionContext } from "../modeling/attention-context.ts";
 import type { Architecture, ModelOptions } from "./architecture.ts";
 
 export interface GPTBigCodeConfig extends Gpt2LikeConfig {

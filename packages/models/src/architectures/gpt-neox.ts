@@ -11,6 +11,7 @@ import { type Activation, activation, ACTIVATION_NAMES, type ActivationName } fr
 import { attendHeads, splitHeads } from "../layers/attend-heads.ts";
 import { causalLMOutput } from "../layers/language-model-head.ts";
 import { sequenceLayout } from "../layers/sequence-layout.ts";
+import { Backbone } from "../modeling/backbone.ts";
 import { CausalLM, type CausalLMInputs, type CausalLMOutput, type TiedWeight } from "../modeling/causal-lm.ts";
 import { type LayerContext, runLayers } from "../modeling/run-layers.ts";
 import { applyPartialRotary } from "../rope/apply-partial-rotary.ts";
@@ -164,7 +165,7 @@ export class GPTNeoXLayer extends Module {
 }
 
 /** The decoder without its head. */
-export class GPTNeoXModel extends Module {
+export class GPTNeoXModel extends Backbone {
   embed_in: Embedding;
   layers: GPTNeoXLayer[];
   final_layer_norm: LayerNorm;
@@ -184,15 +185,12 @@ export class GPTNeoXModel extends Module {
   }
 
   /** @returns hidden states after the last norm, `[B, T, hidden]` */
-  forward(inputs: CausalLMInputs, gradientCheckpointing: boolean): Tensor {
-    const { positionIds, keyMask, sequenceIds } = sequenceLayout(inputs);
+  override forward(inputs: CausalLMInputs, gradientCheckpointing: boolean): Tensor {
+    const layout = sequenceLayout(inputs);
     const embedded = this.dropout.forward(this.embed_in.forward(inputs.inputIds));
     const context: LayerContext = {
-      phases: this.rotary.forward(positionIds, embedded.dtype),
-      keyMask,
-      querySegments: sequenceIds,
-      keySegments: sequenceIds,
-      cache: inputs.cache,
+      ...layout.context,
+      phases: this.rotary.forward(layout.positionIds, embedded.dtype),
     };
     return this.final_layer_norm.forward(runLayers(this.layers, embedded, context, gradientCheckpointing));
   }

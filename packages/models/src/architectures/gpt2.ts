@@ -9,7 +9,7 @@ import { type Activation, activation } from "../layers/activations.ts";
 import { attendHeads, splitHeads } from "../layers/attend-heads.ts";
 import { Conv1D } from "../layers/conv1d.ts";
 import { Gpt2Block, Gpt2Decoder, Gpt2DecoderForCausalLM } from "../modeling/gpt2-decoder.ts";
-import type { AttentionContext } from "../modeling/run-layers.ts";
+import type { AttentionContext } from "../modeling/attention-context.ts";
 import type { Architecture, ModelOptions } from "./architecture.ts";
 
 export interface GPT2Config extends Gpt2LikeConfig {

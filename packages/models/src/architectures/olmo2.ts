@@ -14,7 +14,8 @@ import { attendHeads, splitHeads } from "../layers/attend-heads.ts";
 import { GatedMLP } from "../layers/gated-mlp.ts";
 import { RMSNorm } from "../layers/rms-norm.ts";
 import { Decoder, DecoderForCausalLM } from "../modeling/decoder.ts";
-import type { AttentionContext, LayerContext } from "../modeling/run-layers.ts";
+import type { AttentionContext } from "../modeling/attention-context.ts";
+import type { LayerContext } from "../modeling/run-layers.ts";
 import { applyRotary } from "../rope/apply-rotary.ts";
 import type { Architecture, ModelOptions } from "./architecture.ts";
 

@@ -1,17 +1,7 @@
 import { reshape, type Tensor, transpose } from "@fms-accel/tensor";
 
-import type { AttentionContext } from "../modeling/run-layers.ts";
+import type { AttendOptions, AttentionContext } from "../modeling/attention-context.ts";
 import { causalAttention } from "./attention.ts";
-
-export interface AttendOptions {
-  readonly layerIndex: number;
-  /** Factor of the scores. */
-  readonly scale: number;
-  /** Probability of dropping an attention weight; 0 outside training. */
-  readonly dropout: number;
-  readonly window?: number | undefined;
-  readonly softCap?: number | undefined;
-}
 
 /** Splits what a projection gives into heads: `[B, T, H·D]` to `[B, T, H, D]`. */
 export function splitHeads(projected: Tensor, headDim: number): Tensor {
@@ -31,16 +21,20 @@ export function attendHeads(
   q: Tensor,
   k: Tensor,
   v: Tensor,
-  { cache, keyMask, querySegments, keySegments }: AttentionContext,
-  { layerIndex, ...options }: AttendOptions,
+  context: AttentionContext,
+  options: AttendOptions,
 ): Tensor {
   const [batch, length] = q.shape as [number, number, number, number];
+  const replaced = context.attention?.(q, k, v, context, options);
+  if (replaced !== undefined) return reshape(replaced, [batch, length, -1]);
+  const { cache, keyMask, querySegments, keySegments } = context;
+  const { layerIndex, ...settings } = options;
   let keys = transpose(k, 1, 2);
   let values = transpose(v, 1, 2);
   if (cache !== undefined) {
     ({ keys, values } = cache.update(layerIndex, keys, values));
   }
   const visible = { keyMask, querySegments, keySegments };
-  const attended = causalAttention(transpose(q, 1, 2), keys, values, { ...options, ...visible });
+  const attended = causalAttention(transpose(q, 1, 2), keys, values, { ...settings, ...visible });
   return reshape(transpose(attended, 1, 2), [batch, length, -1]);
 }

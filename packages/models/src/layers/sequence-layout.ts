@@ -2,20 +2,22 @@ import { arange, type Tensor, tensor, unsqueeze } from "@fms-accel/tensor";
 
 import { ModelInputError } from "../errors.ts";
 import type { CausalLMInputs } from "../modeling/causal-lm.ts";
+import type { AttentionContext } from "../modeling/attention-context.ts";
 
-/** Who sees whom, worked out once a forward call and the same for all layers. */
+/** Where tokens stand and who sees whom, worked out once a forward call and the same for all layers. */
 export interface SequenceLayout {
   /** int32 `[B or 1, T]`. */
   readonly positionIds: Tensor;
-  /** `[B, S]`, 0 at padding that a token would otherwise see; absent where causality hides all of it. */
-  readonly keyMask: Tensor | undefined;
-  /** int32 `[B, T]`, equal for tokens of one sequence; absent where every row is one sequence. */
-  readonly sequenceIds: Tensor | undefined;
+  /**
+   * `keyMask` `[B, S]` is absent where causality hides all padding; segments int32 `[B, T]`, equal for tokens of one sequence, are absent
+   * where every row is one sequence.
+   */
+  readonly context: AttentionContext;
 }
 
 /** Derives positions, padding and sequence borders from the inputs of a forward call, and checks their shapes. */
 export function sequenceLayout(inputs: CausalLMInputs): SequenceLayout {
-  const { inputIds, attentionMask, positionIds, sequenceIds, labels, cache } = inputs;
+  const { inputIds, attentionMask, positionIds, sequenceIds, labels, cache, attention } = inputs;
   const [batch, length] = checkShape("inputIds", inputIds, [undefined, undefined]) as [number, number];
   const past = cache?.length ?? 0;
   if (attentionMask !== undefined) {
@@ -35,11 +37,20 @@ export function sequenceLayout(inputs: CausalLMInputs): SequenceLayout {
   }
   const looksPacked =
     sequenceIds === undefined && positionIds !== undefined && attentionMask === undefined && cache === undefined;
+  const segments = looksPacked ? packedSequenceIds(positionIds, batch) : sequenceIds;
+  const keyMask = attentionMask !== undefined && hidesKeys(attentionMask) ? attentionMask : undefined;
+  const isPlain = attention !== undefined && cache === undefined && keyMask === undefined;
   return {
     positionIds:
       positionIds ?? unsqueeze(arange(past, past + length, 1, { dtype: "int32", device: inputIds.device }), 0),
-    keyMask: attentionMask !== undefined && hidesKeys(attentionMask) ? attentionMask : undefined,
-    sequenceIds: looksPacked ? packedSequenceIds(positionIds, batch) : sequenceIds,
+    context: {
+      keyMask,
+      querySegments: segments,
+      keySegments: segments,
+      cache,
+      cuSeqlens: isPlain ? cumulativeLengths(segments, inputIds) : undefined,
+      attention,
+    },
   };
 }
 
@@ -65,6 +76,28 @@ export function packedSequenceIds(positionIds: Tensor, batch: number = positionI
     }
   }
   return packed ? tensor(ids, { shape: [batch, length], device: positionIds.device }) : undefined;
+}
+
+/**
+ * Where the sequences begin and end when rows lie one behind the other; of all rows where `sequenceIds` are absent.
+ * @returns int32 `[sequences + 1]`, or undefined where the tokens of a sequence do not lie together
+ */
+function cumulativeLengths(sequenceIds: Tensor | undefined, inputIds: Tensor): Tensor | undefined {
+  const [rows, length] = inputIds.shape as [number, number];
+  const ids = sequenceIds?.toInt32Array();
+  const bounds = [0];
+  for (let row = 0; row < rows; row++) {
+    const seen = new Set<number>();
+    for (let at = row * length; at < (row + 1) * length; at++) {
+      const id = ids === undefined ? 0 : ids[at]!;
+      if (at > row * length && (ids === undefined || id === ids[at - 1])) continue;
+      if (seen.has(id)) return undefined;
+      seen.add(id);
+      if (at > 0) bounds.push(at);
+    }
+  }
+  if (rows * length > 0) bounds.push(rows * length);
+  return tensor(Int32Array.from(bounds), { dtype: "int32", device: inputIds.device });
 }
 
 /** Whether a mask hides anything that comes before a token: padding on the right is never seen by causal attention. */

@@ -2,6 +2,7 @@ import { Module, type Tensor } from "@fms-accel/tensor";
 
 import type { CausalLMConfig } from "../config/causal-lm-config.ts";
 import type { KeyValueCache } from "./key-value-cache.ts";
+import type { AttentionFunction } from "./attention-context.ts";
 
 /** Inputs of a forward call. B: rows of the batch, T: positions of this call. Integers are int32. */
 export interface CausalLMInputs {
@@ -24,6 +25,8 @@ export interface CausalLMInputs {
   /** What the summed loss is divided by; absent: the number of targets of this call. */
   readonly numItemsInBatch?: number | undefined;
   readonly cache?: KeyValueCache | undefined;
+  /** What attends in place of the engine's attention. */
+  readonly attention?: AttentionFunction | undefined;
   /** Compute logits of the last k positions only; absent or 0: of all. */
   readonly logitsToKeep?: number | undefined;
 }

@@ -6,8 +6,10 @@ import type { DecoderConfig } from "../config/decoder-config.ts";
 import { causalLMOutput } from "../layers/language-model-head.ts";
 import { sequenceLayout } from "../layers/sequence-layout.ts";
 import { RotaryEmbedding } from "../rope/rotary-embedding.ts";
+import { Backbone } from "./backbone.ts";
 import { CausalLM, type CausalLMInputs, type CausalLMOutput, type TiedWeight } from "./causal-lm.ts";
-import { type AttentionContext, type DecoderLayer, type LayerContext, runLayers } from "./run-layers.ts";
+import type { AttentionContext } from "./attention-context.ts";
+import { type DecoderLayer, type LayerContext, runLayers } from "./run-layers.ts";
 
 /** A normalisation over the last dimension. */
 export interface Norm extends Module {
@@ -15,7 +17,7 @@ export interface Norm extends Module {
 }
 
 /** The parts of a decoder without its head, and what comes before its layers. How the layers run is the subclass's. */
-export abstract class DecoderFrame<L extends Module = Module> extends Module {
+export abstract class DecoderFrame<L extends Module = Module> extends Backbone {
   embed_tokens: Embedding;
   layers: L[];
   norm: Norm;
@@ -35,14 +37,9 @@ export abstract class DecoderFrame<L extends Module = Module> extends Module {
     embedded: Tensor;
     context: LayerContext | ((layer: number) => LayerContext);
   } {
-    const { positionIds, keyMask, sequenceIds } = sequenceLayout(inputs);
+    const layout = sequenceLayout(inputs);
     const embedded = this.embed(inputs.inputIds);
-    const context = this.layerContext(
-      { keyMask, querySegments: sequenceIds, keySegments: sequenceIds, cache: inputs.cache },
-      positionIds,
-      embedded.dtype,
-    );
-    return { embedded, context };
+    return { embedded, context: this.layerContext(layout.context, layout.positionIds, embedded.dtype) };
   }
 
   /** What goes into the first layer. */
@@ -63,7 +60,7 @@ export abstract class DecoderFrame<L extends Module = Module> extends Module {
 /** The decoder without its head. Architectures extend it and override what they do otherwise. */
 export class Decoder<L extends DecoderLayer = DecoderLayer> extends DecoderFrame<L> {
   /** @returns hidden states after the last norm, `[B, T, hidden]` */
-  forward(inputs: CausalLMInputs, gradientCheckpointing: boolean): Tensor {
+  override forward(inputs: CausalLMInputs, gradientCheckpointing: boolean): Tensor {
     const { embedded, context } = this.begin(inputs);
     return this.norm.forward(runLayers(this.layers, embedded, context, gradientCheckpointing));
   }

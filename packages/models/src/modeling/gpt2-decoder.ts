@@ -6,8 +6,10 @@ import type { Gpt2LikeConfig } from "../config/gpt2-fields.ts";
 import { ModelInputError } from "../errors.ts";
 import { causalLMOutput } from "../layers/language-model-head.ts";
 import { sequenceLayout } from "../layers/sequence-layout.ts";
+import { Backbone } from "./backbone.ts";
 import { CausalLM, type CausalLMInputs, type CausalLMOutput, type TiedWeight } from "./causal-lm.ts";
-import { type AttentionContext, runLayers } from "./run-layers.ts";
+import type { AttentionContext } from "./attention-context.ts";
+import { runLayers } from "./run-layers.ts";
 
 /** What a block attends with: `[B, T, H]` to `[B, T, H]`. */
 export interface Gpt2Attention extends Module {
@@ -40,7 +42,7 @@ export class Gpt2Block extends Module {
 }
 
 /** The decoder without its head. */
-export class Gpt2Decoder extends Module {
+export class Gpt2Decoder extends Backbone {
   wte: Embedding;
   wpe: Embedding;
   drop: Dropout;
@@ -58,16 +60,10 @@ export class Gpt2Decoder extends Module {
   }
 
   /** @returns hidden states after the last norm, `[B, T, hidden]` */
-  forward(inputs: CausalLMInputs, gradientCheckpointing: boolean): Tensor {
-    const { positionIds, keyMask, sequenceIds } = sequenceLayout(inputs);
+  override forward(inputs: CausalLMInputs, gradientCheckpointing: boolean): Tensor {
+    const { positionIds, context } = sequenceLayout(inputs);
     this.#checkPositions(inputs);
     const embedded = this.drop.forward(add(this.wte.forward(inputs.inputIds), this.wpe.forward(positionIds)));
-    const context: AttentionContext = {
-      keyMask,
-      querySegments: sequenceIds,
-      keySegments: sequenceIds,
-      cache: inputs.cache,
-    };
     return this.ln_f.forward(runLayers(this.h, embedded, context, gradientCheckpointing));
   }
 

@@ -11,7 +11,7 @@ import { type RoutedDecoderLayer, type RoutedHidden, runRoutedLayers } from "./r
 /** The decoder without its head. Architectures extend it and override what they do otherwise. */
 export class RoutedDecoder<L extends RoutedDecoderLayer = RoutedDecoderLayer> extends DecoderFrame<L> {
   /** @returns hidden states after the last norm, `[B, T, hidden]`, and router logits */
-  forward(inputs: CausalLMInputs, gradientCheckpointing: boolean): RoutedHidden {
+  override forward(inputs: CausalLMInputs, gradientCheckpointing: boolean): RoutedHidden {
     const { embedded, context } = this.begin(inputs);
     const { hidden, routerLogits } = runRoutedLayers(this.layers, embedded, context, gradientCheckpointing);
     return { hidden: this.norm.forward(hidden), routerLogits };

@@ -1,15 +1,7 @@
 import { checkpoint, isGradEnabled, type Module, scope, type Tensor } from "@fms-accel/tensor";
 
 import type { RotaryPhases } from "../rope/rotary-embedding.ts";
-import type { KeyValueCache } from "./key-value-cache.ts";
-
-/** Who sees whom, and what was seen before. The names are those of `scaledDotProductAttention`'s options. */
-export interface AttentionContext {
-  readonly keyMask: Tensor | undefined;
-  readonly querySegments: Tensor | undefined;
-  readonly keySegments: Tensor | undefined;
-  readonly cache: KeyValueCache | undefined;
-}
+import type { AttentionContext } from "./attention-context.ts";
 
 /** What a decoder layer with rotary positions is told besides its input. */
 export interface LayerContext extends AttentionContext {
@@ -48,7 +40,7 @@ export function runLayers<C extends AttentionContext & { readonly phases?: Rotar
   return hidden;
 }
 
-const MASKS = ["keyMask", "querySegments", "keySegments"] as const;
+const MASKS = ["keyMask", "querySegments", "keySegments", "cuSeqlens"] as const;
 
 /**
  * Backward repeats the layer when the scope of the forward call may be gone, so all tensors of the context go in as inputs of
