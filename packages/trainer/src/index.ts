@@ -60,6 +60,8 @@ export {
   loadDataset,
   maskCompletion,
   maskConversation,
+  permutation,
+  permutationInSlices,
   preprocessDataset,
   RandomSampler,
   SequentialSampler,

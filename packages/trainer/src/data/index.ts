@@ -35,5 +35,6 @@ export {
 
 // Batches ---------------------------------------------------------------------------------------------------------------------
 export { FixedOrderSampler, LengthGroupedSampler, RandomSampler, SequentialSampler, type Sampler } from "./samplers.ts";
+export { permutation, permutationInSlices } from "./permutation.ts";
 export { BatchPlan, type BatchPlanOptions, type PlannedStep, type RankPosition } from "./batch-plan.ts";
 export { collate, type Batch, type CollatorOptions } from "./collator.ts";

@@ -3,13 +3,27 @@
  * orders of different epochs are different streams of one seed, so any epoch's order can be made without those before it.
  */
 export function permutation(length: number, seed: number, stream: number): Int32Array {
-  const order = Int32Array.from({ length }, (_, i) => i);
+  const work = permutationInSlices(length, seed, stream);
+  for (;;) {
+    const step = work.next();
+    if (step.done === true) return step.value;
+  }
+}
+
+/** Exchanges between two yields. */
+const SLICE = 1 << 15;
+
+/** The same, yielding now and then: for lists so long that the event loop must get a turn in between. */
+export function* permutationInSlices(length: number, seed: number, stream: number): Generator<void, Int32Array> {
+  const order = new Int32Array(length);
+  for (let i = 0; i < length; i++) order[i] = i;
   const next = sfc32(seed, stream);
   for (let i = length - 1; i > 0; i--) {
     const j = below(i + 1, next);
     const other = order[j]!;
     order[j] = order[i]!;
     order[i] = other;
+    if (i % SLICE === 0) yield;
   }
   return order;
 }
