@@ -1,2 +1,19 @@
 // ---- Variable-length attention -------------------------------------------------------------------------------------------------
 export { variableLengthAttention, type VariableLengthAttentionOptions } from "./ops/variable-length-attention.ts";
+
+// ---- Packing -------------------------------------------------------------------------------------------------------------------
+export { bestFit } from "./packing/best-fit.ts";
+export { packingForBatch, type EffectiveBatch } from "./packing/effective-batch.ts";
+export { planEpoch, type BinMeasure, type EpochPlan, type PlanOptions } from "./packing/epoch-plan.ts";
+export { describeLongSamples, FittedSamples, type LongSampleReport } from "./packing/fitted-samples.ts";
+export { longestFirst } from "./packing/length-order.ts";
+export { MultipackBatchSampler, type MultipackOptions, type PackingStatistics } from "./packing/multipack-sampler.ts";
+export { nextFit } from "./packing/next-fit.ts";
+export { listAt, listCount, type SampleLists } from "./packing/sample-lists.ts";
+export { seededFill } from "./packing/seeded-fill.ts";
+export { runAtOnce, runInSlices, type Sliced } from "./packing/sliced.ts";
+
+// ---- Batches -------------------------------------------------------------------------------------------------------------------
+export { createMultipackLoader, type MultipackInput, type MultipackSettings } from "./data/create-multipack.ts";
+export { MultipackLoader, type BatchLayout } from "./data/multipack-loader.ts";
+export { collatePackedRows, type PackedRowsOptions } from "./data/packed-rows.ts";

@@ -2,7 +2,7 @@ import type { CausalLMInputs } from "@fms-accel/models";
 import type { Module, Tensor } from "@fms-accel/tensor";
 import type { TrainingArguments } from "./arguments/groups.ts";
 import type { Communicator } from "./communicator.ts";
-import type { Sample } from "./data/index.ts";
+import type { LongSamplePolicy, Sample } from "./data/index.ts";
 import { TrainingError } from "./errors.ts";
 
 /**
@@ -20,6 +20,8 @@ export interface Batch {
   readonly positionIds?: Int32Array;
   /** Which sequence of its row a token belongs to, where several share a row. */
   readonly sequenceIds?: Int32Array;
+  /** Samples in it, where rows are not samples: several may share a row. */
+  readonly samples?: number;
   /** Tokens without padding. */
   readonly tokens: number;
   /** Targets of the loss: `labels[:, 1:] != -100`. Hugging Face's num_items_in_batch is their sum over a step and its ranks. */
@@ -49,6 +51,8 @@ export interface DataLoader {
   prepareEpoch?(epoch: number): Promise<void>;
   /** Samples in the data set, over all ranks. */
   readonly sampleCount: number;
+  /** How samples are dealt, where it is not by train_sampling_strategy. A run goes on from a checkpoint only where this is the same. */
+  readonly order?: string;
 }
 
 /** A model as the trainer sees it: parameters, and a loss for a batch with labels. `CausalLM` and `PeftModel` are such models. */
@@ -72,6 +76,8 @@ export interface SampleSource {
 export interface SlotContext {
   readonly args: TrainingArguments;
   readonly communicator: Communicator;
+  /** What the user wants with samples that are longer than allowed; `undefined`: nothing was said. */
+  readonly longSamples: LongSamplePolicy | undefined;
   /** Which set the part is for. Batch sampler and data loader are replaced in training only, the collator in both. */
   readonly set: "train" | "eval";
   /** Tokens of every sample, in the order of the data set: int32 [samples]. */

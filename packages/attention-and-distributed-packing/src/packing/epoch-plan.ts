@@ -23,6 +23,8 @@ export type BinMeasure = "tokens" | "padded";
 export interface EpochPlan extends SampleLists {
   readonly steps: number;
   readonly lanes: number;
+  /** Bins that the samples need; where they do not fill the last step, those of the last step were split. */
+  readonly bins: number;
 }
 
 /**
@@ -66,7 +68,7 @@ export function* planEpoch(lengths: ArrayLike<number>, options: PlanOptions, epo
   }
   for (const list of lastLists) append(list);
   offsets.fill(placed, lists + 1);
-  return { steps, lanes, samples, offsets };
+  return { steps, lanes, bins: listCount(bins), samples, offsets };
 }
 
 /** The fewer bins of two ways, which is most often the lower bound ⌈tokens / capacity⌉. */

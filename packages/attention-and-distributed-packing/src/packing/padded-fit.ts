@@ -12,7 +12,7 @@ import { SLICE_ITEMS, type Sliced } from "./sliced.ts";
  */
 export function* paddedFit(order: Int32Array, lengths: ArrayLike<number>, capacity: number): Sliced<SampleLists> {
   const offsets = [0];
-  for (let start = 0; start < order.length; ) {
+  for (let start = 0; start < order.length;) {
     const longest = lengths[order[start]!]!;
     const most = longest === 0 ? order.length : Math.floor(capacity / longest);
     start = Math.min(start + most, order.length);

@@ -34,7 +34,7 @@ export class SamplePool {
     this.#starts = new Int32Array(longest + 1);
     this.#ends = new Int32Array(longest + 1);
     this.#present = new IntegerSet(longest);
-    for (let start = 0; start < sorted.length; ) {
+    for (let start = 0; start < sorted.length;) {
       const length = lengths[sorted[start]!]!;
       const end = endOfRun(sorted, lengths, start);
       this.#starts[length] = start;

@@ -4,7 +4,7 @@ import { setImmediate } from "node:timers/promises";
 export type Sliced<Result> = Generator<void, Result>;
 
 /** Items between two yields of `Sliced` work. */
-export const SLICE_ITEMS = 1 << 15;
+export const SLICE_ITEMS: number = 1 << 15;
 
 /** Does the work without a break. */
 export function runAtOnce<Result>(work: Sliced<Result>): Result {

@@ -71,7 +71,7 @@ export function sampleOptions(data: DataArguments): Record<string, string> {
     responseTemplate,
     instructionTemplate,
   };
-  return { ...withoutNulls(named), longSamples, emptySamples, untrainableSamples };
+  return { ...withoutNulls({ ...named, longSamples }), emptySamples, untrainableSamples };
 }
 
 function withoutNulls(values: Readonly<Record<string, string | null>>): Record<string, string> {

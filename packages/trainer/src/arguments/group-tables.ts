@@ -65,9 +65,9 @@ export const dataArgumentTable = [
   {
     name: "long_samples",
     type: "string",
-    default: "truncate",
-    choices: ["truncate", "drop", "error"],
-    help: "A sample longer than max_seq_length: cut, drop or refuse it; what was cut or dropped is counted.",
+    default: null,
+    choices: ["error", "truncate", "split", "drop"],
+    help: "A sample longer than allowed: refuse, cut, split or drop it; counted. Unset: truncate at max_seq_length, error where packing has less room.",
   },
   {
     name: "empty_samples",

@@ -8,6 +8,7 @@ export interface RowCount {
 /** What can happen to a row. */
 export type RowEvent =
   | "truncated"
+  | "split"
   | "long-dropped"
   | "empty"
   | "untrainable"
@@ -23,6 +24,7 @@ const FIRST_ROWS = 8;
 /** In the order in which they are shown. */
 const DESCRIPTIONS: Readonly<Record<RowEvent, string>> = {
   truncated: "longer than max_seq_length: truncated",
+  split: "longer than max_seq_length: split into several samples",
   "long-dropped": "longer than max_seq_length: dropped",
   empty: "without tokens: dropped",
   untrainable: "without a trainable token: kept, they add nothing to the loss",

@@ -6,7 +6,13 @@ export type { Row } from "./row.ts";
 export { DatasetError, type DataLocation, type DataProblem } from "./errors.ts";
 
 // Rows to tokens --------------------------------------------------------------------------------------------------------------
-export { preprocessDataset, type PreprocessOptions, type TokenizedDataset } from "./preprocess.ts";
+export {
+  longSamplePolicies,
+  preprocessDataset,
+  type LongSamplePolicy,
+  type PreprocessOptions,
+  type TokenizedDataset,
+} from "./preprocess.ts";
 export {
   detectFormat,
   type AnswerKeys,

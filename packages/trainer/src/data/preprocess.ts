@@ -9,11 +9,16 @@ import { detectFormat, type SampleFormat, type SampleFormatOptions } from "./sam
 import { TokenStore, type Sample } from "./token-store.ts";
 import type { DataTokenizer } from "./tokenizer.ts";
 
+/** What becomes of samples that are longer than they may be. */
+export type LongSamplePolicy = "error" | "truncate" | "split" | "drop";
+
+export const longSamplePolicies: readonly LongSamplePolicy[] = ["error", "truncate", "split", "drop"];
+
 export interface PreprocessOptions extends SampleFormatOptions {
   /** Longest sample in tokens (fms-hf-tuning's 4096); the tokenizer's own limit holds if it is lower. */
   readonly maxSeqLength?: number | undefined;
-  /** What to do with longer samples; `truncate` is HF's way. */
-  readonly longSamples?: "truncate" | "drop" | "error" | undefined;
+  /** What to do with longer samples; `truncate` is HF's way, `split` makes several samples of one. */
+  readonly longSamples?: LongSamplePolicy | undefined;
   /** What to do with samples of no tokens. */
   readonly emptySamples?: "drop" | "error" | undefined;
   /** What to do with samples of which no token is trained; `keep` is HF's way and leaves its batches as they are. */
@@ -68,7 +73,7 @@ export async function preprocessDataset(
     report.notes.push(`the chat template writes the date: ${now.toISOString()}`);
   }
   const encode = createRowEncoder(format, requireTokenizer(tokenizer, format), {
-    maxLength,
+    maxLength: policy.keepsWhole ? Infinity : maxLength,
     vocabSize: options.vocabSize ?? LARGEST_TOKEN_ID,
     now,
   });
@@ -78,10 +83,11 @@ export async function preprocessDataset(
     for await (const [first, encoded] of encodeInOrder(dataset, encode)) {
       for (const [i, row] of encoded.entries()) {
         const index = first + i;
-        if (!policy.accept(row, index, dataset.origin(index))) continue;
-        // Sources are only written down from the first row on that was left out.
-        if (sources.length > 0 || store.length !== index) sources.push(index);
-        store.push(row);
+        for (const sample of policy.samplesOf(row, index, dataset.origin(index))) {
+          // Sources are only written down from the first row on that is not one sample.
+          if (sources.length > 0 || store.length !== index) sources.push(index);
+          store.push(sample);
+        }
       }
       options.onProgress?.(report.rows, dataset.length);
     }
@@ -170,49 +176,66 @@ async function encodeBlock(dataset: Dataset, block: Row[], first: number, encode
 class SamplePolicy {
   readonly #report: DatasetReport;
   readonly #maxLength: number;
-  readonly #long: "truncate" | "drop" | "error";
+  readonly #long: LongSamplePolicy;
   readonly #empty: "drop" | "error";
   readonly #untrainable: "keep" | "drop" | "error";
 
   constructor(report: DatasetReport, maxLength: number, options: PreprocessOptions) {
     this.#report = report;
     this.#maxLength = maxLength;
-    this.#long = oneOf("long_samples", options.longSamples ?? "truncate", ["truncate", "drop", "error"]);
+    this.#long = oneOf("long_samples", options.longSamples ?? "truncate", longSamplePolicies);
     this.#empty = oneOf("empty_samples", options.emptySamples ?? "drop", ["drop", "error"]);
     this.#untrainable = oneOf("untrainable_samples", options.untrainableSamples ?? "keep", ["keep", "drop", "error"]);
   }
 
-  /** Whether row `index` becomes a sample. */
-  accept(row: EncodedRow, index: number, where: DataLocation): boolean {
+  /** Whether rows are to be encoded without a limit. */
+  get keepsWhole(): boolean {
+    return this.#long === "split";
+  }
+
+  /** What row `index` becomes: one sample, several pieces of a long one, or none. */
+  samplesOf(row: EncodedRow, index: number, where: DataLocation): readonly Sample[] {
     const report = this.#report;
     report.rows += 1;
     if (row.fullLength === 0) return this.#refuse(this.#empty, "empty", index, where, "no tokens");
     const cut = row.fullLength - row.inputIds.length;
-    if (cut > 0 && this.#long !== "truncate") {
+    if (cut > 0 && this.#long !== "truncate" && this.#long !== "split") {
       const what = `longer than max_seq_length: ${row.fullLength} tokens, ${this.#maxLength} allowed`;
       return this.#refuse(this.#long, "long-dropped", index, where, what);
     }
     for (const key of row.missing) report.add(`${key}-missing`, index);
-    const trainable = countTrainable(row.labels);
+    const samples = this.#long === "split" ? splitSample(row, this.#maxLength) : [row];
+    const trainable = samples.reduce((sum, { labels }) => sum + countTrainable(labels), 0);
     if (trainable === 0 && this.#untrainable !== "keep") {
       return this.#refuse(this.#untrainable, "untrainable-dropped", index, where, "no trainable token");
     }
     if (trainable === 0) report.add("untrainable", index);
     for (const remark of row.remarks) report.add(remark, index);
     if (cut > 0) report.add("truncated", index);
+    if (samples.length > 1) report.add("split", index);
     report.truncatedTokens += cut;
-    report.samples += 1;
+    report.samples += samples.length;
     report.tokens += row.inputIds.length;
     report.longest = Math.max(report.longest, row.inputIds.length);
     report.trainableTokens += trainable;
-    return true;
+    return samples;
   }
 
-  #refuse(policy: "drop" | "error", event: RowEvent, index: number, where: DataLocation, what: string): false {
+  #refuse(policy: "drop" | "error", event: RowEvent, index: number, where: DataLocation, what: string): readonly [] {
     if (policy === "error") throw new DatasetError(what, where);
     this.#report.add(event, index);
-    return false;
+    return [];
   }
+}
+
+/** Pieces of `maxLength` tokens and what is left over; all of them keep their labels. */
+function splitSample(row: EncodedRow, maxLength: number): Sample[] {
+  const pieces: Sample[] = [];
+  for (let start = 0; start < row.inputIds.length; start += maxLength) {
+    const end = start + maxLength;
+    pieces.push({ inputIds: row.inputIds.subarray(start, end), labels: row.labels.subarray(start, end) });
+  }
+  return pieces;
 }
 
 function oneOf<T extends string>(name: string, value: T, allowed: readonly T[]): T {

@@ -16,6 +16,11 @@ export function batchInputs(batch: Batch, device: Device, numItemsInBatch?: numb
   };
 }
 
+/** How many samples a batch holds. */
+export function samplesIn({ samples, shape: [rows] }: Batch): number {
+  return samples ?? rows;
+}
+
 /** Micro-batches that a program has at hand, in the same order in every epoch. */
 export class BatchList implements DataLoader {
   readonly #batches: readonly Batch[];
@@ -25,7 +30,7 @@ export class BatchList implements DataLoader {
   constructor(batches: readonly Batch[]) {
     for (const [index, batch] of batches.entries()) checkBatch(batch, `batch ${index}`);
     this.#batches = batches;
-    this.sampleCount = batches.reduce((sum, { shape: [rows] }) => sum + rows, 0);
+    this.sampleCount = batches.reduce((sum, batch) => sum + samplesIn(batch), 0);
   }
 
   batchCount(): number {

@@ -2,7 +2,7 @@ import { autocast, noGrad, scope, type Device, type DType } from "@fms-accel/ten
 import { singleProcess, sumOverRanks, type Communicator } from "../communicator.ts";
 import { TrainingError } from "../errors.ts";
 import type { Batch, DataLoader, LossFunction, TrainableModel } from "../slots.ts";
-import { batchInputs } from "./batch.ts";
+import { batchInputs, samplesIn } from "./batch.ts";
 import { modelLoss } from "./model-loss.ts";
 import { yieldToEventLoop } from "./yield.ts";
 
@@ -68,7 +68,7 @@ export async function evaluateLoss<Model extends TrainableModel>(
       totals.loss += sum;
       totals.trainableTokens += trainableTokens;
       totals.inputTokens += batch.tokens;
-      totals.samples += batch.shape[0];
+      totals.samples += samplesIn(batch);
       if (trainableTokens === 0) totals.masked++;
       await options.onBatch?.({ index: totals.batches, batch, loss: sum / trainableTokens, trainableTokens });
       totals.batches++;

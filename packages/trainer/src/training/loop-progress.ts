@@ -14,7 +14,7 @@ export function newLoopState(args: TrainingArguments, loader: DataLoader, commun
       sampleCount: loader.sampleCount,
       batchSize: args.perDeviceTrainBatchSize,
       gradientAccumulationSteps: args.gradientAccumulationSteps,
-      samplingStrategy: args.trainSamplingStrategy,
+      samplingStrategy: loader.order ?? args.trainSamplingStrategy,
       seed: args.dataSeed ?? args.seed,
       ranks: communicator.size,
     },
@@ -42,7 +42,7 @@ export function checkDataPosition(checkpoint: string, saved: DataPosition, now: 
     sampleCount: "the number of training samples",
     batchSize: "per_device_train_batch_size",
     gradientAccumulationSteps: "gradient_accumulation_steps",
-    samplingStrategy: "train_sampling_strategy",
+    samplingStrategy: "the order of samples (train_sampling_strategy, or packing)",
     seed: "data_seed (or seed)",
     ranks: "the number of ranks",
   } as const;

@@ -111,7 +111,13 @@ export class SftData<Model extends TrainableModel> {
   }
 
   #slotContext(set: "train" | "eval", { lengths }: TokenizedDataset, context: LoaderContext): SlotContext {
-    return { ...context, set, lengths, padTokenId: this.#options.tokenizer?.padTokenId ?? 0 };
+    return {
+      ...context,
+      set,
+      lengths,
+      padTokenId: this.#options.tokenizer?.padTokenId ?? 0,
+      longSamples: this.#options.data?.longSamples,
+    };
   }
 }
 

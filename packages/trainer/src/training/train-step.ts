@@ -4,6 +4,7 @@ import {
   mul,
   scope,
   unscaleGradients,
+  zeros,
   type Device,
   type DType,
   type Parameter,
@@ -90,8 +91,20 @@ export async function accumulateGradient<Model>(
   return {
     loss: await sumOverRanks(communicator, sum),
     trainableTokens,
-    maskedBatches: batches.filter((batch) => batch.trainableTokens === 0).length,
+    // A rank without a share in the last round of an epoch has a batch without rows: nothing of it was masked.
+    maskedBatches: batches.filter((batch) => batch.trainableTokens === 0 && batch.tokens > 0).length,
   };
+}
+
+/** Every rank ends with the same gradients: a parameter that had none on this rank but has on another begins with zeros. */
+async function sumGradients(params: readonly Parameter[], communicator: Communicator): Promise<void> {
+  const present = Int32Array.from(params, ({ grad }) => (grad === undefined ? 0 : 1));
+  await communicator.allReduce(present, "sum");
+  for (const [index, param] of params.entries()) {
+    if (present[index] === 0) continue;
+    param.grad ??= zeros(param.shape, { dtype: param.dtype, device: param.device });
+    await communicator.allReduce(param.grad, "sum");
+  }
 }
 
 /**
@@ -103,9 +116,7 @@ export async function finishGradient(
   parts: Pick<StepParts<unknown>, "params" | "scaler" | "communicator" | "maxGradNorm">,
 ): Promise<number> {
   const { params, scaler, communicator, maxGradNorm } = parts;
-  if (communicator.size > 1) {
-    for (const { grad } of params) if (grad !== undefined) await communicator.allReduce(grad, "sum");
-  }
+  if (communicator.size > 1) await sumGradients(params, communicator);
   if (scaler !== undefined && !unscaleGradients(params, scaler.scale)) return Number.NaN;
   return clipGradNorm(params, maxGradNorm === 0 ? Number.POSITIVE_INFINITY : maxGradNorm);
 }

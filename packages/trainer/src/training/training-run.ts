@@ -2,6 +2,7 @@ import type { LossScaler } from "../optimizer/loss-scaler.ts";
 import type { Optimizer } from "../optimizer/optimizer.ts";
 import type { Schedule } from "../schedules.ts";
 import type { Batch } from "../slots.ts";
+import { samplesIn } from "./batch.ts";
 import { accumulateGradient, finishGradient, type StepParts, type StepReport } from "./train-step.ts";
 
 /** Called inside a step, in this order. */
@@ -53,7 +54,7 @@ export class TrainingRun<Model> {
       learningRate,
       trainableTokens: gradient.trainableTokens,
       inputTokens: batches.reduce((sum, batch) => sum + batch.tokens, 0),
-      samples: batches.reduce((sum, { shape: [rows] }) => sum + rows, 0),
+      samples: batches.reduce((sum, batch) => sum + samplesIn(batch), 0),
       positions: batches.reduce((sum, { shape: [rows, width] }) => sum + rows * width, 0),
       maskedBatches: gradient.maskedBatches,
       updated,

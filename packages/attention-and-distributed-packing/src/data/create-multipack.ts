@@ -1,0 +1,92 @@
+import {
+  DatasetError,
+  type BatchSampler,
+  type Collator,
+  type LongSamplePolicy,
+  type RankPosition,
+  type SampleSource,
+} from "@fms-accel/trainer";
+import { grouped } from "../packing/counting.ts";
+import { describeLongSamples, FittedSamples } from "../packing/fitted-samples.ts";
+import { MultipackBatchSampler } from "../packing/multipack-sampler.ts";
+import { describePacking, describePadding, paddedCost } from "../packing/packing-cost.ts";
+import { runInSlices } from "../packing/sliced.ts";
+import { MultipackLoader, type BatchLayout } from "./multipack-loader.ts";
+
+/** What a user decides about multipack. */
+export interface MultipackSettings {
+  /** Tokens of a micro-batch on one rank; default: the batch size times the mean length, as in fms-acceleration. */
+  readonly capacity?: number | undefined;
+  readonly longSamples: LongSamplePolicy;
+  /** Rows of a micro-batch, each with several samples and an equal share of the capacity. Default: no such rows. */
+  readonly rows?: number | undefined;
+}
+
+export interface MultipackInput {
+  readonly samples: SampleSource;
+  /** Tokens of every sample: int32 [samples]. */
+  readonly lengths: Int32Array;
+  /** Micro-batches without packing: what they would cost is shown beside the packed ones. */
+  readonly unpacked: BatchSampler;
+  readonly batchSize: number;
+  /** Makes a batch of samples, unless `rows` are asked for. */
+  readonly collator: Collator;
+  /** Whether that batch is without padding. */
+  readonly isPaddingFree: boolean;
+  readonly padTokenId: number;
+  readonly position: RankPosition;
+  readonly seed: number;
+  /** Shows a line. */
+  readonly say: (line: string) => void;
+}
+
+/**
+ * The data loader of a multipack run. Its first epoch is planned, and what there is to know about it is said.
+ *
+ * @throws DatasetError for long samples that are refused, and for settings that make no batch
+ */
+export async function createMultipackLoader(
+  input: MultipackInput,
+  settings: MultipackSettings,
+): Promise<MultipackLoader> {
+  const { lengths, position, say } = input;
+  const { rows, longSamples } = settings;
+  if (rows !== undefined && input.isPaddingFree) {
+    const expected = "rows, or padding-free batches, which are one row";
+    throw new DatasetError("multipack settings contradict each other", {}, { expected, found: "both" });
+  }
+  const mean = meanLength(lengths);
+  const capacity = settings.capacity ?? input.batchSize * mean;
+  const origin =
+    settings.capacity === undefined ? ` (batch size ${input.batchSize} × mean length ${mean.toFixed(1)})` : "";
+  const rowCapacity = Math.max(1, Math.floor(capacity / (rows ?? 1)));
+  const samples = new FittedSamples(input.samples, lengths, rowCapacity, longSamples);
+  const sampler = new MultipackBatchSampler(samples.lengths, {
+    capacity,
+    rows,
+    measure: input.isPaddingFree || rows !== undefined ? "tokens" : "padded",
+    position,
+    seed: input.seed,
+  });
+  await sampler.prepareEpoch(0);
+  const layout: BatchLayout =
+    rows === undefined ? { kind: "samples", collate: input.collator } : { kind: "rows", padTokenId: input.padTokenId };
+
+  const shape = rows === undefined ? (input.isPaddingFree ? "padding-free" : "padded") : `${rows} packed rows`;
+  const long = describeLongSamples(samples.report);
+  if (long !== undefined) say(`Multipack: ${long}`);
+  const statistics = sampler.statistics(0);
+  say(
+    `Multipack: up to ${grouped(Math.floor(capacity))} tokens a batch${origin}, ${shape}. ${describePacking(statistics, position)}`,
+  );
+  const unpacked = await runInSlices(paddedCost(input.unpacked, lengths));
+  say(`Multipack: ${describePadding(unpacked)} without it, ${describePadding(statistics)} with it.`);
+  const order = `multipack, rows of ${rowCapacity} tokens × ${rows ?? 1}, ${shape}, long_samples ${longSamples}`;
+  return new MultipackLoader(samples, sampler, layout, order);
+}
+
+function meanLength(lengths: Int32Array): number {
+  let sum = 0;
+  for (let i = 0; i < lengths.length; i++) sum += lengths[i]!;
+  return sum / lengths.length;
+}

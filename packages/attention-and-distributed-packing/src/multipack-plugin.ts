@@ -1,0 +1,89 @@
+import { definePlugin, type AccelerationPlugin } from "@fms-accel/framework";
+import { longSamplePolicies } from "@fms-accel/trainer";
+import { z } from "zod";
+import { createMultipackLoader } from "./data/create-multipack.ts";
+
+const PATH = "training.dataloader.multipack";
+
+const multipackSchema = z.strictObject({
+  num_processes: z
+    .int()
+    .min(1)
+    .optional()
+    .describe("Processes that measure samples in the original. Here lengths are known from tokenisation: no effect."),
+  capacity: z
+    .int()
+    .min(1)
+    .optional()
+    .describe(
+      "Tokens of a micro-batch on one rank. Default: per_device_train_batch_size × mean length of the samples.",
+    ),
+  long_samples: z
+    .enum(longSamplePolicies)
+    .optional()
+    .describe(
+      "A sample longer than a batch or row: error, truncate, split or drop. Default: --long_samples, else error.",
+    ),
+  rows: z
+    .int()
+    .min(1)
+    .optional()
+    .describe(
+      "Rows of a micro-batch that each hold several samples, without padding_free; attention keeps them apart.",
+    ),
+});
+
+/** Packs samples into batches of nearly equal token counts, with or without padding-free attention, on any number of ranks. */
+export const multipackPlugin: AccelerationPlugin = definePlugin({
+  name: "MultipackDataloaderAccelerationPlugin",
+  description: "Batches and ranks of nearly equal token counts.",
+  paths: { allOf: [PATH] },
+  schemas: { [PATH]: multipackSchema },
+  options: [
+    {
+      name: "multipack",
+      path: PATH,
+      values: [{ name: "num_processes", type: "integer", default: null, minimum: 1, help: "Has no effect here." }],
+      help: "Pack samples into batches of nearly equal token counts.",
+    },
+    {
+      name: "packing_capacity",
+      path: PATH,
+      values: [{ name: "capacity", type: "integer", default: null, minimum: 1, help: "Tokens." }],
+      help: "Tokens of a packed micro-batch on one rank; default: batch size × mean length.",
+    },
+    {
+      name: "packing_rows",
+      path: PATH,
+      values: [{ name: "rows", type: "integer", default: null, minimum: 1, help: "Rows." }],
+      help: "Rows of a packed micro-batch that each hold several samples, without padding_free.",
+    },
+  ],
+
+  activate(configuration, context) {
+    const { capacity, rows, long_samples: ownPolicy } = configuration[PATH];
+    const isPaddingFree = context.isConfigured("training.attention.padding_free");
+    return {
+      augment: () => ({
+        slots: {
+          dataLoader: {
+            id: "multipack",
+            build: (_standard, { args, communicator, collator, batchSampler, ...rest }) =>
+              createMultipackLoader(
+                {
+                  ...rest,
+                  collator,
+                  unpacked: batchSampler,
+                  batchSize: args.perDeviceTrainBatchSize,
+                  isPaddingFree,
+                  position: { rank: communicator.rank, worldSize: communicator.size },
+                  seed: args.dataSeed ?? args.seed,
+                },
+                { capacity, rows, longSamples: ownPolicy ?? rest.longSamples ?? "error" },
+              ),
+          },
+        },
+      }),
+    };
+  },
+});
