@@ -44,7 +44,7 @@ export class FittedSamples implements SampleSource {
    */
   constructor(source: SampleSource, lengths: Int32Array, capacity: number, policy: LongSamplePolicy) {
     if (!longSamplePolicies.includes(policy)) {
-      const problem = { expected: longSamplePolicies.join(", "), found: String(policy) };
+      const problem = { expected: longSamplePolicies.join(", "), found: policy };
       throw new DatasetError("long_samples is not usable", {}, problem);
     }
     if (!Number.isInteger(capacity) || capacity < 1) {
