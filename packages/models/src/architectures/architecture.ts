@@ -27,6 +27,16 @@ export interface TensorMapping {
   readonly parts: (match: RegExpExecArray, shape: readonly number[]) => readonly TensorPart[];
 }
 
+/** A parameter of the model in transformers 5, as PEFT's `target_parameters` name it, that this package keeps as several layers. */
+export interface FusedParameter {
+  /** The module that has it there, such as "model.layers.0.mlp.experts". */
+  readonly module: string;
+  /** Its name there, such as "gate_up_proj". */
+  readonly name: string;
+  /** Its matrices `[out, in]`, one an expert: the linear layers of this package whose weights lie below each other in it. */
+  readonly matrices: readonly (readonly string[])[];
+}
+
 /** One architecture: everything that `AutoConfig` and `AutoModelForCausalLM` need to know to open its checkpoints. */
 export interface Architecture<C extends CausalLMConfig = CausalLMConfig> {
   /** Class name, as `architectures` of config.json has it. */
@@ -39,4 +49,6 @@ export interface Architecture<C extends CausalLMConfig = CausalLMConfig> {
   readonly ignoredTensors: readonly RegExp[];
   /** Other layouts in which its checkpoints occur; weights are always saved under the parameters' own names. */
   readonly tensorMappings?: readonly TensorMapping[];
+  /** What of it an adapter names otherwise than by a linear layer, in the order in which transformers' modules have it. */
+  fusedParameters?(config: C): readonly FusedParameter[];
 }

@@ -1,6 +1,6 @@
 import { select, slice } from "@fms-accel/tensor";
 
-import type { TensorMapping, TensorPart } from "./architecture.ts";
+import type { FusedParameter, TensorMapping, TensorPart } from "./architecture.ts";
 
 /** What published checkpoints call the parts of a layer's mixture of experts. */
 export interface ExpertNames {
@@ -55,4 +55,27 @@ export function fusedExperts({ block, gate, up, down }: ExpertNames): readonly T
       parts: ([, layer], shape) => [{ name: `${layer}.${block}.gate.weight`, shape, take: (whole) => whole }],
     },
   ];
+}
+
+/** The same layout for adapters: what their `target_parameters` mean in the layers of these indices. */
+export function fusedExpertParameters(
+  { block, gate, up, down }: ExpertNames,
+  layers: Iterable<number>,
+  experts: number,
+): readonly FusedParameter[] {
+  return [...layers].flatMap((layer) => {
+    const [path, own] = [`model.layers.${layer}.mlp`, `model.layers.${layer}.${block}`];
+    const fuse = (name: string, fields: readonly string[]): FusedParameter => ({
+      module: `${path}.experts`,
+      name,
+      matrices: Array.from({ length: experts }, (_, expert) =>
+        fields.map((field) => `${own}.experts.${expert}.${field}`),
+      ),
+    });
+    return [
+      { module: `${path}.gate`, name: "weight", matrices: [[`${own}.gate`]] },
+      fuse("gate_up_proj", [gate, up]),
+      fuse("down_proj", [down]),
+    ];
+  });
 }

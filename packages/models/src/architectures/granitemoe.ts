@@ -33,7 +33,7 @@ import { RMSNorm } from "../layers/rms-norm.ts";
 import { fillNormal, type SelfInitialising } from "../modeling/initialise.ts";
 import { RoutedDecoder, RoutedDecoderForCausalLM } from "../modeling/routed-decoder.ts";
 import type { LayerContext } from "../modeling/run-layers.ts";
-import type { Architecture, ModelOptions } from "./architecture.ts";
+import type { Architecture, FusedParameter, ModelOptions } from "./architecture.ts";
 import { GraniteAttention, type GraniteConfig } from "./granite.ts";
 
 export interface GraniteMoeConfig extends GraniteConfig, ExpertsConfig {}
@@ -211,10 +211,31 @@ export class GraniteMoeForCausalLM extends RoutedDecoderForCausalLM<GraniteMoeCo
   }
 }
 
+/** The names of transformers 5; the parallel experts are `input_linear.experts.N` once they are adapted. */
+export function graniteMoeFusedParameters({
+  numHiddenLayers,
+  numExperts,
+}: GraniteMoeConfig): readonly FusedParameter[] {
+  return Array.from({ length: numHiddenLayers }, (_, layer) => {
+    const block = `model.layers.${layer}.block_sparse_moe`;
+    const fuse = (name: string, field: string): FusedParameter => ({
+      module: `${block}.experts`,
+      name,
+      matrices: Array.from({ length: numExperts }, (__, expert) => [`${block}.${field}.experts.${expert}`]),
+    });
+    return [
+      { module: `${block}.router`, name: "weight", matrices: [[`${block}.router.layer`]] },
+      fuse("gate_up_proj", "input_linear"),
+      fuse("down_proj", "output_linear"),
+    ];
+  }).flat();
+}
+
 export const graniteMoe: Architecture<GraniteMoeConfig> = {
   name: "GraniteMoeForCausalLM",
   modelType: "granitemoe",
   parseConfig: parseGraniteMoeConfig,
   create: (config, options) => new GraniteMoeForCausalLM(config, options),
   ignoredTensors: [/\.rotary_emb\.inv_freq$/],
+  fusedParameters: graniteMoeFusedParameters,
 };

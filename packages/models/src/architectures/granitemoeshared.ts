@@ -12,6 +12,7 @@ import {
   type GraniteMoeConfig,
   GraniteMoeDecoderLayer,
   graniteMoeFields,
+  graniteMoeFusedParameters,
   GraniteMoeModel,
   parseGraniteMoeFields,
 } from "./granitemoe.ts";
@@ -89,4 +90,5 @@ export const graniteMoeShared: Architecture<GraniteMoeSharedConfig> = {
   parseConfig: parseGraniteMoeSharedConfig,
   create: (config, options) => new GraniteMoeSharedForCausalLM(config, options),
   ignoredTensors: [/\.rotary_emb\.inv_freq$/],
+  fusedParameters: graniteMoeFusedParameters,
 };

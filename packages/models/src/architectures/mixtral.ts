@@ -16,7 +16,7 @@ import { RMSNorm } from "../layers/rms-norm.ts";
 import { RoutedDecoder, RoutedDecoderForCausalLM } from "../modeling/routed-decoder.ts";
 import type { LayerContext } from "../modeling/run-layers.ts";
 import type { Architecture, ModelOptions } from "./architecture.ts";
-import { fusedExperts } from "./fused-experts.ts";
+import { type ExpertNames, fusedExpertParameters, fusedExperts } from "./fused-experts.ts";
 import { MistralAttention, type MistralConfig } from "./mistral.ts";
 
 export interface MixtralConfig extends MistralConfig, ExpertsConfig {}
@@ -128,11 +128,15 @@ export class MixtralForCausalLM extends RoutedDecoderForCausalLM<MixtralConfig, 
   }
 }
 
+const expertNames: ExpertNames = { block: "block_sparse_moe", gate: "w1", up: "w3", down: "w2" };
+
 export const mixtral: Architecture<MixtralConfig> = {
   name: "MixtralForCausalLM",
   modelType: "mixtral",
   parseConfig: parseMixtralConfig,
   create: (config, options) => new MixtralForCausalLM(config, options),
   ignoredTensors: [/\.rotary_emb\.inv_freq$/],
-  tensorMappings: fusedExperts({ block: "block_sparse_moe", gate: "w1", up: "w3", down: "w2" }),
+  tensorMappings: fusedExperts(expertNames),
+  fusedParameters: ({ numHiddenLayers, numExperts }) =>
+    fusedExpertParameters(expertNames, Array(numHiddenLayers).keys(), numExperts),
 };

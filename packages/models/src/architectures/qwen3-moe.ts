@@ -14,7 +14,7 @@ import { RMSNorm } from "../layers/rms-norm.ts";
 import { RoutedDecoder, RoutedDecoderForCausalLM } from "../modeling/routed-decoder.ts";
 import type { LayerContext } from "../modeling/run-layers.ts";
 import type { Architecture, ModelOptions } from "./architecture.ts";
-import { fusedExperts } from "./fused-experts.ts";
+import { type ExpertNames, fusedExpertParameters, fusedExperts } from "./fused-experts.ts";
 import { Qwen3Attention, type Qwen3Config } from "./qwen3.ts";
 
 export interface Qwen3MoeConfig extends Qwen3Config, ExpertsConfig {
@@ -151,11 +151,19 @@ export class Qwen3MoeForCausalLM extends RoutedDecoderForCausalLM<Qwen3MoeConfig
   }
 }
 
+const expertNames: ExpertNames = { block: "mlp", gate: "gate_proj", up: "up_proj", down: "down_proj" };
+
 export const qwen3Moe: Architecture<Qwen3MoeConfig> = {
   name: "Qwen3MoeForCausalLM",
   modelType: "qwen3_moe",
   parseConfig: parseQwen3MoeConfig,
   create: (config, options) => new Qwen3MoeForCausalLM(config, options),
   ignoredTensors: [/\.rotary_emb\.inv_freq$/],
-  tensorMappings: fusedExperts({ block: "mlp", gate: "gate_proj", up: "up_proj", down: "down_proj" }),
+  tensorMappings: fusedExperts(expertNames),
+  fusedParameters: ({ sparseLayers, numExperts }) =>
+    fusedExpertParameters(
+      expertNames,
+      sparseLayers.flatMap((isSparse, layer) => (isSparse ? [layer] : [])),
+      numExperts,
+    ),
 };

@@ -69,10 +69,10 @@ export class AdapterWeights implements Disposable {
     );
   }
 
-  /** Overwrites a tensor with the one of that name, converted to its dtype. */
-  read(name: string, into: Tensor): void {
+  /** Hands a tensor of the file to `assign`; it lies in the mapped file and is closed afterwards. */
+  read(name: string, assign: (stored: Tensor) => void): void {
     using stored = this.#file.tensor(name);
-    into.copyFrom(stored);
+    assign(stored);
   }
 
   [Symbol.dispose](): void {

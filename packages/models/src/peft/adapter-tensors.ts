@@ -1,37 +1,86 @@
-import type { Module, Parameter } from "@fms-accel/tensor";
+import { cast, contiguous, type Module, noGrad, type Parameter, scope, type Tensor } from "@fms-accel/tensor";
 
 import type { CausalLM } from "../modeling/causal-lm.ts";
+import { AdapterError } from "./errors.ts";
 import { adaptableLayer, type InjectionPlan, nameableModules } from "./inject.ts";
 import type { LoraBias } from "./lora-config.ts";
 import { LoraLayer } from "./lora-layer.ts";
+import { LoraLinear } from "./lora-linear.ts";
+import { matrixSize, packFactors, type ParameterTarget, unpackFactors } from "./parameter-targets.ts";
 import { ModulesToSaveWrapper } from "./modules-to-save.ts";
 
 /** What PEFT puts before the module paths of the model. */
 export const PREFIX = "base_model.model.";
 
+/** A tensor of an adapter's file, and where it lies in the model. */
+export interface AdapterTensor {
+  /** The parameter itself, or a copy where the file has what lies in several parameters. */
+  value(): Tensor;
+  /** Overwrites it with a stored tensor of the same shape, converted to its dtype. */
+  assign(stored: Tensor): void;
+}
+
 /**
- * The parameters of an adapter by their names in adapter_model.safetensors: PEFT's layout, which leaves out the adapter's name and the
+ * The tensors of an adapter by their names in adapter_model.safetensors: PEFT's layout, which leaves out the adapter's name and the
  * last part of a magnitude's name.
  */
-export function adapterParameters(model: CausalLM, adapter: string, bias: LoraBias): Map<string, Parameter> {
-  const named = new Map<string, Parameter>();
+export function adapterTensors(
+  model: CausalLM,
+  adapter: string,
+  bias: LoraBias,
+  parameterTargets: readonly ParameterTarget[],
+): Map<string, AdapterTensor> {
+  const named = new Map<string, AdapterTensor>();
+  const set = (name: string, parameter: Parameter | undefined): void => {
+    if (parameter !== undefined) {
+      named.set(name, { value: () => parameter, assign: (stored) => parameter.copyFrom(stored) });
+    }
+  };
+  const packed = new Set(parameterTargets.flatMap(({ parameter }) => parameter.matrices.flat()));
   for (const [path, module] of nameableModules(model)) {
-    if (module instanceof LoraLayer) {
-      const layer = `${PREFIX}${path}`;
-      for (const [name, parameter] of module.namedFactors(adapter)) {
-        named.set(`${layer}.${name}`, parameter);
+    if (module instanceof LoraLayer && !packed.has(path)) {
+      if (module instanceof LoraLinear && module.isTied(adapter)) {
+        named.set(`${PREFIX}${path}.lora_A.weight`, tiedTensor(module, adapter, path, "a"));
+        named.set(`${PREFIX}${path}.lora_B.weight`, tiedTensor(module, adapter, path, "b"));
       }
-      set(named, `${layer}.lora_magnitude_vector`, module.lora_magnitude_vector.get(adapter)?.weight);
+      for (const [name, parameter] of module.namedFactors(adapter)) {
+        set(`${PREFIX}${path}.${name}`, parameter);
+      }
+      set(`${PREFIX}${path}.lora_magnitude_vector`, module.lora_magnitude_vector.get(adapter)?.weight);
     } else if (module instanceof ModulesToSaveWrapper) {
       for (const [name, parameter] of module.adapterParameters(adapter)) {
-        named.set(`${PREFIX}${path}.${name}`, parameter);
+        set(`${PREFIX}${path}.${name}`, parameter);
       }
     }
   }
+  for (const target of parameterTargets) {
+    for (const which of ["a", "b"] as const) {
+      named.set(`${PREFIX}${target.place}.lora_${which.toUpperCase()}.weight`, {
+        value: () => packFactors(model, adapter, target, which),
+        assign: (stored) => unpackFactors(model, adapter, target, which, stored),
+      });
+    }
+  }
   for (const { name, module } of biasOwners(model, adapter, bias)) {
-    set(named, `${PREFIX}${name}`, module.bias);
+    set(`${PREFIX}${name}`, module.bias);
   }
   return named;
+}
+
+/** A factor that is an embedding's, transposed: the file has both, the model one. */
+function tiedTensor(layer: LoraLinear, adapter: string, path: string, which: "a" | "b"): AdapterTensor {
+  const value = (): Tensor => noGrad(() => scope(() => contiguous(layer.factors(adapter)![which])));
+  return {
+    value,
+    assign: (stored) => {
+      const same = scope(() => Buffer.compare(cast(stored, value().dtype).toBytes(), value().toBytes()) === 0);
+      if (!same) {
+        throw new AdapterError(
+          `${path}.lora_${which.toUpperCase()}.weight differs from the factor of the embedding, although ensure_weight_tying is set.`,
+        );
+      }
+    },
+  };
 }
 
 /**
@@ -40,11 +89,12 @@ export function adapterParameters(model: CausalLM, adapter: string, bias: LoraBi
  */
 export function plannedShapes(
   model: CausalLM,
-  { config, targets, saved }: InjectionPlan,
+  { config, targets, tiedTargets, parameterTargets, saved, tiedSaved }: InjectionPlan,
 ): Map<string, readonly number[]> {
   const shapes = new Map<string, readonly number[]>();
-  const adapted = new Set(targets.map(({ path }) => path));
-  for (const { path, r } of targets) {
+  const modules = [...targets, ...tiedTargets];
+  const adapted = new Set(modules.map(({ path }) => path));
+  for (const { path, r } of modules) {
     const layer = adaptableLayer(model.getSubmodule(path))!;
     for (const [name, shape] of layer.factorShapes(r)) {
       shapes.set(`${PREFIX}${path}.${name}`, shape);
@@ -53,14 +103,20 @@ export function plannedShapes(
       shapes.set(`${PREFIX}${path}.lora_magnitude_vector`, [layer.out_features]);
     }
   }
-  for (const path of saved) {
+  for (const { parameter, place, r } of parameterTargets) {
+    const { experts, inFeatures, outFeatures } = matrixSize(model, parameter);
+    shapes.set(`${PREFIX}${place}.lora_A.weight`, [experts * r, inFeatures]);
+    shapes.set(`${PREFIX}${place}.lora_B.weight`, [outFeatures, experts * r]);
+  }
+  const copied = [...saved, ...tiedSaved];
+  for (const path of copied) {
     const module = model.getSubmodule(path);
     const original = module instanceof ModulesToSaveWrapper ? module.original_module : module;
     for (const [name, { shape }] of original.namedParameters()) {
       shapes.set(`${PREFIX}${path}.${name}`, shape);
     }
   }
-  const biased = config.bias === "none" ? [] : [...nameableModules(model)].filter(([path]) => !saved.includes(path));
+  const biased = config.bias === "none" ? [] : [...nameableModules(model)].filter(([path]) => !copied.includes(path));
   for (const [path, module] of biased) {
     const isAdapted = adapted.has(path);
     const bias = biasOf(module);
@@ -101,10 +157,4 @@ export function biasOwners(model: CausalLM, adapter: string, bias: LoraBias): re
 function biasOf(module: Module): Parameter | undefined {
   const owner = module instanceof LoraLayer ? module.base_layer : module;
   return [...owner.ownParameters()].find(([name]) => name === "bias")?.[1];
-}
-
-function set(named: Map<string, Parameter>, name: string, parameter: Parameter | undefined): void {
-  if (parameter !== undefined) {
-    named.set(name, parameter);
-  }
 }

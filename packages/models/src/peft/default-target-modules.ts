@@ -19,6 +19,11 @@ const DEFAULT_TARGET_MODULES: ReadonlyMap<string, readonly string[]> = new Map([
   ["qwen3", ["q_proj", "v_proj"]],
 ]);
 
+/** Whether PEFT has default targets for a model type. */
+export function hasDefaultTargetModules(modelType: string): boolean {
+  return DEFAULT_TARGET_MODULES.has(modelType);
+}
+
 /** The default targets of a model type. @throws AdapterConfigError when PEFT has none for it. */
 export function defaultTargetModules(modelType: string): readonly string[] {
   const targets = DEFAULT_TARGET_MODULES.get(modelType);

@@ -1,19 +1,22 @@
-import { type DType, Embedding, type Generator, Linear, type Module } from "@fms-accel/tensor";
+import { Embedding, Linear, type Module } from "@fms-accel/tensor";
 
 import { Conv1D } from "../layers/conv1d.ts";
 import { closestNames, didYouMean, listNames } from "../messages/did-you-mean.ts";
 import type { CausalLM } from "../modeling/causal-lm.ts";
 import type { AdapterState } from "./adapter-state.ts";
-import { defaultTargetModules } from "./default-target-modules.ts";
+import { defaultTargetModules, hasDefaultTargetModules } from "./default-target-modules.ts";
 import { AdapterConfigError, AdapterError } from "./errors.ts";
 import type { LoraConfig } from "./lora-config.ts";
 import { LoraEmbedding } from "./lora-embedding.ts";
 import { LoraLayer } from "./lora-layer.ts";
 import { LoraLinear } from "./lora-linear.ts";
-import { checkInitialisation } from "./lora-parameters.ts";
+import { LoraParallelExperts } from "./lora-parallel-experts.ts";
+import { type AdapterSize, besideWeight, checkInitialisation, type InjectionOptions } from "./lora-parameters.ts";
 import { findMinimalTargetModules } from "./minimal-target-modules.ts";
 import { ModulesToSaveWrapper, type TensorModule } from "./modules-to-save.ts";
+import { findParameterTargets, injectParameter, type ParameterTarget } from "./parameter-targets.ts";
 import { withinTime } from "./python-regex.ts";
+import { type TiedPaths, tiedPaths, tieWeights } from "./weight-tying.ts";
 import { compilePatterns, compileTargets, isAllLinear, isModuleToSave } from "./target-matching.ts";
 
 /** PEFT condenses lists of that many target modules, and longer ones. */
@@ -21,12 +24,18 @@ const LONG_TARGET_LIST = 20;
 
 /** What an adapter changes in a model, before anything is changed. */
 export interface InjectionPlan {
-  /** The configuration with target modules that are neither null nor `all-linear`. */
+  /** The configuration with target modules that are not `all-linear`, and null only where parameters alone are targeted. */
   readonly config: LoraConfig;
   /** Modules that get an adapter, with its rank and alpha. */
-  readonly targets: readonly { readonly path: string; readonly r: number; readonly alpha: number }[];
+  readonly targets: readonly (AdapterSize & { readonly path: string })[];
+  /** Output heads that get the adapter of the embedding with which they share their weight. */
+  readonly tiedTargets: readonly (AdapterSize & TiedPaths)[];
+  /** Parameters that get an adapter. */
+  readonly parameterTargets: readonly (ParameterTarget & AdapterSize)[];
   /** Modules that are trained in full. */
   readonly saved: readonly string[];
+  /** Output heads that are trained in full together with the embedding with which they share their weight. */
+  readonly tiedSaved: readonly string[];
   readonly warnings: readonly string[];
 }
 
@@ -37,7 +46,7 @@ export function nameableModules(model: Module): Map<string, Module> {
     if (path !== "") {
       modules.set(path, module);
     }
-    if (module instanceof LoraLayer || module instanceof ModulesToSaveWrapper) {
+    if ([LoraLayer, LoraParallelExperts, ModulesToSaveWrapper].some((kind) => module instanceof kind)) {
       return;
     }
     for (const [name, child] of module.namedChildren()) {
@@ -52,60 +61,65 @@ export function nameableModules(model: Module): Map<string, Module> {
  * Finds out what a configuration means for a model.
  * @throws AdapterConfigError when it targets nothing that can be adapted, with the names that are likely meant
  */
-export function planInjection(model: CausalLM, given: LoraConfig): InjectionPlan {
+export function planInjection(model: CausalLM, original: LoraConfig): InjectionPlan {
   const modules = nameableModules(model);
-  if (given.targetParameters !== null && given.targetParameters.length > 0) {
-    throw new AdapterConfigError("target_parameters is not implemented: adapt whole modules by target_modules.");
-  }
-  checkInitialisation(given.initLoraWeights);
+  checkInitialisation(original.initLoraWeights);
+  const { config: given, ...tying } = tieWeights(model, original);
   const config = resolveTargets(model, modules, given);
-  const match = compileTargets(config);
+  const parameters = findParameterTargets(model, modules, config);
+  const match = config.targetModules === null ? () => "none" as const : compileTargets(config);
   const names = [...modules.keys()];
   const matches = withinTime("target_modules", () => new Map(names.map((name) => [name, match(name)])));
-  const paths = names.filter((name) => matches.get(name) === "target");
-  if (paths.length === 0) {
+  const heads = tying.targets.map(({ path }) => path);
+  const paths = names.filter((name) => matches.get(name) === "target" && !heads.includes(name));
+  if (paths.length === 0 && parameters.targets.length === 0) {
     throw new AdapterConfigError(describeNoMatch(config, modules, [...matches.values()].includes("excluded")));
   }
   for (const path of paths) {
     const module = modules.get(path);
     if (module === undefined || adaptableLayer(module) === undefined) {
       throw new AdapterConfigError(
-        `target_modules: "${path}" is of the kind ${module?.constructor.name}; Linear, Conv1D and Embedding can be adapted.`,
+        `target_modules: "${path}" is of the kind ${module?.constructor.name}; Linear, Conv1D and Embedding can be adapted, ` +
+          "and experts by target_parameters.",
       );
     }
   }
+  checkNotBoth(paths, parameters.targets);
   const { fanInFanOut, warnings: layoutWarnings } = layoutOf(paths, modules, given.fanInFanOut);
   const ranks = compilePatterns(config.rankPattern, "rank_pattern");
   const alphas = compilePatterns(config.alphaPattern, "alpha_pattern");
-  const targets = withinTime("rank_pattern and alpha_pattern", () =>
-    paths.map((path) => ({
-      path,
-      r: ranks.find(path) ?? config.r,
-      alpha: alphas.find(path) ?? config.loraAlpha,
+  const sizeOf = (name: string): { r: number; alpha: number } => ({
+    r: ranks.find(name) ?? config.r,
+    alpha: alphas.find(name) ?? config.loraAlpha,
+  });
+  const [targets, parameterTargets] = withinTime("rank_pattern and alpha_pattern", () => [
+    paths.map((path) => ({ path, ...sizeOf(path) })),
+    parameters.targets.map((target) => ({
+      ...target,
+      ...sizeOf(`${target.parameter.module}.${target.parameter.name}`),
     })),
-  );
+  ]);
   const saved = names.filter((name) => isModuleToSave(name, config.modulesToSave ?? []));
   checkSaved(config.modulesToSave ?? [], names);
   return {
     config: config.with({ fanInFanOut }),
     targets,
+    tiedTargets: tying.targets.map((tied) => ({ ...tied, ...sizeOf(tied.path), r: sizeOf(tied.embedding).r })),
+    parameterTargets,
     saved,
+    tiedSaved: tying.saved.map(({ path }) => path),
     warnings: [
       ...given.warnings,
       ...layoutWarnings,
+      ...parameters.warnings,
       ...unusedNames(config, paths),
       ...unusedPatterns("rank_pattern", ranks.unused()),
       ...unusedPatterns("alpha_pattern", alphas.unused()),
       ...unusedExclusion(config, matches.values()),
-      ...tiedWeightWarning(model, [...paths, ...saved]),
+      ...tying.warnings,
+      ...(tying.targets.length + tying.saved.length > 0 ? [] : tiedWeightWarning(model, [...paths, ...saved])),
     ],
   };
-}
-
-export interface InjectionOptions {
-  /** dtype of new A and B; default: float32 where the base layer has less. */
-  readonly autocastAdapterDType: boolean;
-  readonly generator: Generator | undefined;
 }
 
 /** Puts an adapter into a model as planned. Its parameters require gradients, the model's own are left as they are. */
@@ -122,19 +136,39 @@ export function inject(
     if (layer !== module) {
       model.setSubmodule(path, layer);
     }
-    const { dtype: baseDType, device } = layer.base_layer.weight;
-    const dtype: DType = options.autocastAdapterDType ? "float32" : baseDType;
-    layer.addAdapter(adapter, plan.config, r, alpha, { dtype, device, generator: options.generator });
+    layer.addAdapter(adapter, plan.config, r, alpha, besideWeight(layer.weight, options));
+  }
+  for (const { path, embedding, alpha } of plan.tiedTargets) {
+    const source = model.getSubmodule(embedding) as LoraEmbedding;
+    const module = model.getSubmodule(path);
+    const layer = adaptableLayer(module, state) as LoraLinear;
+    if (layer !== module) {
+      model.setSubmodule(path, layer);
+    }
+    layer.addTiedAdapter(adapter, plan.config, alpha, source);
+  }
+  for (const target of plan.parameterTargets) {
+    injectParameter(model, adapter, target, plan.config, state, options);
   }
   for (const path of plan.saved) {
-    const module = model.getSubmodule(path);
-    const wrapper =
-      module instanceof ModulesToSaveWrapper ? module : new ModulesToSaveWrapper(module as TensorModule, state);
-    if (wrapper !== module) {
-      model.setSubmodule(path, wrapper);
-    }
-    wrapper.addAdapter(adapter, true);
+    wrapToSave(model, path, state).addAdapter(adapter, true);
   }
+  for (const { path, embedding } of tiedPaths(model)) {
+    if (plan.tiedSaved.includes(path)) {
+      wrapToSave(model, path, state).addTiedAdapter(adapter, model.getSubmodule(embedding) as ModulesToSaveWrapper);
+    }
+  }
+}
+
+/** The wrapper of a module that is trained in full, put in its place unless it stands there. */
+function wrapToSave(model: CausalLM, path: string, state: AdapterState): ModulesToSaveWrapper {
+  const module = model.getSubmodule(path);
+  const wrapper =
+    module instanceof ModulesToSaveWrapper ? module : new ModulesToSaveWrapper(module as TensorModule, state);
+  if (wrapper !== module) {
+    model.setSubmodule(path, wrapper);
+  }
+  return wrapper;
 }
 
 const NO_STATE: AdapterState = { active: [], enabled: true, weightsHeld: false };
@@ -152,11 +186,13 @@ export function adaptableLayer(module: Module, state: AdapterState = NO_STATE): 
 
 /** Replaces null and `all-linear` by module names. */
 function resolveTargets(model: CausalLM, modules: ReadonlyMap<string, Module>, given: LoraConfig): LoraConfig {
-  let targets = given.targetModules ?? defaultTargetModules(model.config.modelType);
+  const { modelType } = model.config;
+  const parametersOnly = (given.targetParameters ?? []).length > 0 && !hasDefaultTargetModules(modelType);
+  let targets = given.targetModules ?? (parametersOnly ? null : defaultTargetModules(modelType));
   if (isAllLinear(targets)) {
     targets = [...modules].filter(([path, module]) => isLinear(module) && !isHead(path)).map(([path]) => path);
   }
-  if (typeof targets !== "string" && targets.length >= LONG_TARGET_LIST) {
+  if (targets !== null && typeof targets !== "string" && targets.length >= LONG_TARGET_LIST) {
     const list = targets;
     const others = [...modules.keys()].filter(
       (path) => !list.includes(path) && !list.some((target) => path.endsWith(`.${target}`)),
@@ -196,6 +232,17 @@ function isLinear(module: Module): boolean {
 /** Output heads are the linear layers that are fields of the language model itself: lm_head, embed_out. */
 export function isHead(path: string): boolean {
   return !path.includes(".");
+}
+
+function checkNotBoth(paths: readonly string[], parameters: readonly ParameterTarget[]): void {
+  for (const { parameter } of parameters) {
+    const twice = parameter.matrices.flat().find((path) => paths.includes(path));
+    if (twice !== undefined) {
+      throw new AdapterConfigError(
+        `"${twice}" is targeted twice: by target_modules, and as part of ${parameter.module}.${parameter.name} by target_parameters.`,
+      );
+    }
+  }
 }
 
 function describeNoMatch(config: LoraConfig, modules: ReadonlyMap<string, Module>, excluded: boolean): string {

@@ -99,6 +99,7 @@ export const LORA_FIELDS: FieldTable = {
       },
     ],
     ["fan_in_fan_out", flag(false)],
+    ["ensure_weight_tying", flag(false)],
     ["use_rslora", flag(false)],
     ["use_dora", flag(false)],
     [
@@ -121,7 +122,6 @@ export const LORA_FIELDS: FieldTable = {
   notImplemented: new Map<string, Json>([
     ["alora_invocation_tokens", null],
     ["arrow_config", null],
-    ["ensure_weight_tying", false],
     ["kasa_config", null],
     ["layer_replication", null],
     ["lora_bias", false],

@@ -30,7 +30,10 @@ export interface LoraConfigOptions {
   readonly excludeModules?: string | readonly string[] | null | undefined;
   /** Further modules, by name or name ending, that are trained in full and saved with the adapter. */
   readonly modulesToSave?: readonly string[] | null | undefined;
-  /** Parameters (not modules) to adapt. Only null or an empty list for now. */
+  /**
+   * Parameters to adapt, by name or name ending, for weights that are no linear layer in transformers 5: `experts.gate_up_proj`,
+   * `experts.down_proj`, and the router's `gate.weight` (GraniteMoE: `router.weight`). Needs loraDropout 0.
+   */
   readonly targetParameters?: readonly string[] | null | undefined;
   /** Index or indices of the layers to adapt; needs targetModules as a list. */
   readonly layersToTransform?: number | readonly number[] | null | undefined;
@@ -42,6 +45,8 @@ export interface LoraConfigOptions {
   readonly alphaPattern?: Readonly<Record<string, number>> | undefined;
   /** Weights of the adapted modules are stored [in, out] (GPT-2's Conv1D). Set by the module found, as PEFT does. */
   readonly fanInFanOut?: boolean | undefined;
+  /** Where the embedding and the output head share a weight, and one of them is adapted or saved: both are, with one set of factors. */
+  readonly ensureWeightTying?: boolean | undefined;
   /** Which biases are trained and saved too. Default "none". */
   readonly bias?: LoraBias | undefined;
   /** Rank-stabilised scaling (arXiv:2312.03732). */
@@ -83,6 +88,7 @@ export class LoraConfig implements Settings {
   readonly rankPattern: Readonly<Record<string, number>>;
   readonly alphaPattern: Readonly<Record<string, number>>;
   readonly fanInFanOut: boolean;
+  readonly ensureWeightTying: boolean;
   readonly bias: LoraBias;
   readonly useRslora: boolean;
   readonly useDora: boolean;
@@ -117,6 +123,7 @@ export class LoraConfig implements Settings {
     this.rankPattern = settings.rankPattern ?? {};
     this.alphaPattern = settings.alphaPattern ?? {};
     this.fanInFanOut = settings.fanInFanOut;
+    this.ensureWeightTying = settings.ensureWeightTying;
     this.bias = settings.bias;
     this.useRslora = settings.useRslora;
     this.useDora = settings.useDora;

@@ -107,9 +107,14 @@ export abstract class LoraLayer<B extends WeightedModule = WeightedModule> exten
 
   /** Adds an adapter of rank `r`, with weights as the configuration initialises them. */
   addAdapter(adapter: string, config: LoraConfig, r: number, alpha: number, options: LoraWeightOptions): void {
+    this.createFactors(adapter, config, r, options);
+    this.register(adapter, config, r, alpha);
+  }
+
+  /** Takes up an adapter whose factors are there. */
+  protected register(adapter: string, config: LoraConfig, r: number, alpha: number): void {
     const settings = loraSettings(config, r, alpha);
     this.#settings.set(adapter, settings);
-    this.createFactors(adapter, config, r, options);
     if (config.useDora) {
       const { a, b } = this.factors(adapter)!;
       const magnitude = scope(() => rowNorms(this.#asRows(this.#frozenWeight()), a, b, settings.scaling));

@@ -1,9 +1,10 @@
-import { add, Linear, linear, matmul, type Parameter, type Tensor } from "@fms-accel/tensor";
+import { add, Linear, linear, matmul, type Parameter, type Tensor, transpose } from "@fms-accel/tensor";
 
 import { Conv1D } from "../layers/conv1d.ts";
 import { AdapterModules } from "./adapter-modules.ts";
 import type { AdapterState } from "./adapter-state.ts";
 import type { LoraConfig } from "./lora-config.ts";
+import type { LoraEmbedding } from "./lora-embedding.ts";
 import { type LoraFactors, LoraLayer } from "./lora-layer.ts";
 import { createLoraWeights, type LoraWeightOptions } from "./lora-parameters.ts";
 import { addLoraProduct } from "./lora-product.ts";
@@ -12,11 +13,14 @@ import { addLoraProduct } from "./lora-product.ts";
 export class LoraLinear extends LoraLayer<Linear | Conv1D> {
   readonly lora_A: AdapterModules<Linear>;
   readonly lora_B: AdapterModules<Linear>;
+  /** The embeddings whose factors adapters of this layer take, by adapter. */
+  readonly #tied: Map<string, LoraEmbedding>;
 
   constructor(base: Linear | Conv1D, state: AdapterState) {
     super(base, state, base instanceof Conv1D);
     this.lora_A = new AdapterModules();
     this.lora_B = new AdapterModules();
+    this.#tied = new Map();
     this.train(base.training);
   }
 
@@ -30,7 +34,16 @@ export class LoraLinear extends LoraLayer<Linear | Conv1D> {
     return this.base_layer.bias;
   }
 
+  /** Whether an adapter of this layer has the factors of an embedding. */
+  isTied(adapter: string): boolean {
+    return this.#tied.has(adapter);
+  }
+
   override factors(adapter: string): LoraFactors | undefined {
+    const embedding = this.#tied.get(adapter)?.factors(adapter);
+    if (embedding !== undefined) {
+      return { a: transpose(embedding.b, 0, 1), b: transpose(embedding.a, 0, 1) };
+    }
     const [a, b] = [this.lora_A.get(adapter)?.weight, this.lora_B.get(adapter)?.weight];
     return a && b && { a, b };
   }
@@ -48,6 +61,21 @@ export class LoraLinear extends LoraLayer<Linear | Conv1D> {
     yield ["lora_B.weight", [this.out_features, r]];
   }
 
+  /** Replaces the A of an adapter by that of another layer, which sees the same input. */
+  shareA(adapter: string, source: LoraLinear): void {
+    this.lora_A.get(adapter)?.dispose();
+    this.lora_A.set(adapter, source.lora_A.get(adapter)!);
+  }
+
+  /**
+   * Adds an adapter that has the factors of the embedding with which this output head shares its weight: the change of the one is the change
+   * of the other, and their gradients add up.
+   */
+  addTiedAdapter(adapter: string, config: LoraConfig, alpha: number, source: LoraEmbedding): void {
+    this.#tied.set(adapter, source);
+    this.register(adapter, config, source.settings(adapter)!.r, alpha);
+  }
+
   protected override createFactors(adapter: string, config: LoraConfig, r: number, options: LoraWeightOptions): void {
     const { a, b } = createLoraWeights(config.initLoraWeights, r, this.in_features, this.out_features, options);
     this.lora_A.set(adapter, a);
@@ -55,6 +83,7 @@ export class LoraLinear extends LoraLayer<Linear | Conv1D> {
   }
 
   protected override deleteFactors(adapter: string): void {
+    this.#tied.delete(adapter);
     for (const modules of [this.lora_A, this.lora_B]) {
       modules.get(adapter)?.dispose();
       modules.delete(adapter);

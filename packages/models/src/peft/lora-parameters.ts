@@ -6,6 +6,7 @@ import {
   Linear,
   normal_,
   type Parameter,
+  type Tensor,
   uniform_,
   zeros,
 } from "@fms-accel/tensor";
@@ -29,12 +30,31 @@ export function loraSettings(config: LoraConfig, r: number, alpha: number): Lora
   return { r, alpha, scaling, dropout: config.loraDropout };
 }
 
+/** Rank and alpha of an adapter in one place. */
+export interface AdapterSize {
+  readonly r: number;
+  readonly alpha: number;
+}
+
+/** How the weights of a new adapter are made. */
+export interface InjectionOptions {
+  /** A and B are float32 where the base layer has less. */
+  readonly autocastAdapterDType: boolean;
+  readonly generator: Generator | undefined;
+}
+
 /** Where the weights of a new adapter lie, and where their initial values come from. */
 export interface LoraWeightOptions {
   readonly dtype: DType;
   readonly device: Device;
   /** Default: the tensor engine's. */
   readonly generator?: Generator | undefined;
+}
+
+/** The weights of an adapter lie where the weight that they change does. */
+export function besideWeight(weight: Tensor, options: InjectionOptions): LoraWeightOptions {
+  const { dtype, device } = weight;
+  return { dtype: options.autocastAdapterDType ? "float32" : dtype, device, generator: options.generator };
 }
 
 /** @throws AdapterConfigError for an initialisation that only loaded adapters may name */

@@ -47,6 +47,15 @@ export class ModulesToSaveWrapper extends Module {
     this.modules_to_save.set(adapter, new ParameterTree(this.original_module, requiresGrad));
   }
 
+  /** Gives an adapter the weight that it has for another module, which shares its weight with this one. */
+  addTiedAdapter(adapter: string, source: ModulesToSaveWrapper): void {
+    const copy = new ParameterTree(this.original_module, true);
+    const fields = copy as unknown as { weight: Parameter };
+    fields.weight.dispose();
+    fields.weight = new Map(source.adapterParameters(adapter)).get("weight")!;
+    this.modules_to_save.set(adapter, copy);
+  }
+
   deleteAdapter(adapter: string): void {
     this.modules_to_save.get(adapter)?.dispose();
     this.modules_to_save.delete(adapter);

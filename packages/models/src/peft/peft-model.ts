@@ -1,6 +1,6 @@
 import { join } from "node:path";
 
-import { Generator, Module, type Parameter, type Tensor } from "@fms-accel/tensor";
+import { Generator, Module, noGrad, type Parameter, scope, type Tensor } from "@fms-accel/tensor";
 
 import { didYouMean, listNames } from "../messages/did-you-mean.ts";
 import { CausalLM, type CausalLMInputs, type CausalLMOutput, type TiedWeight } from "../modeling/causal-lm.ts";
@@ -8,13 +8,14 @@ import { AdapterWeights, writeAdapter } from "./adapter-files.ts";
 import type { LoadAdapterOptions, NewAdapterOptions, SaveAdapterOptions } from "./adapter-options.ts";
 import { checkAdapterName, DEFAULT_ADAPTER } from "./adapter-modules.ts";
 import type { AdapterState } from "./adapter-state.ts";
-import { adapterParameters, biasOwners, plannedShapes } from "./adapter-tensors.ts";
+import { type AdapterTensor, adapterTensors, biasOwners, plannedShapes } from "./adapter-tensors.ts";
 import type { DoraMagnitude } from "./dora.ts";
 import { AdapterConfigError, AdapterError } from "./errors.ts";
 import { inject, type InjectionPlan, nameableModules, planInjection } from "./inject.ts";
 import { LoraConfig } from "./lora-config.ts";
 import { LoraLayer } from "./lora-layer.ts";
 import { ModulesToSaveWrapper } from "./modules-to-save.ts";
+import { closeParallelExperts, type ParameterTarget } from "./parameter-targets.ts";
 import { ownedParameter } from "./owned-parameter.ts";
 import { replaceWeight, targetsVocabulary, untieDifferentWeights, vocabularyWeights } from "./vocabulary-weights.ts";
 
@@ -36,6 +37,8 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
   readonly base_model: AdaptedModel<M>;
   readonly #configs: Map<string, LoraConfig>;
   readonly #state: AdapterState;
+  /** Which parameters the adapters with `target_parameters` change. */
+  readonly #parameterTargets: Map<string, readonly ParameterTarget[]>;
   /** Names of the embeddings and heads that were loaded with an adapter. */
   readonly #vocabulary: Map<string, readonly string[]>;
 
@@ -50,6 +53,7 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
     this.gradientCheckpointing = model.gradientCheckpointing;
     this.#configs = new Map();
     this.#state = { active: [], enabled: true, weightsHeld: false };
+    this.#parameterTargets = new Map();
     this.#vocabulary = new Map();
     model.requiresGrad_(false);
     this.train(model.training);
@@ -130,6 +134,7 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
       module.bias = ownedParameter(module.bias!, false);
     }
     this.#configs.set(adapter, config);
+    this.#parameterTargets.set(adapter, plan.parameterTargets);
     this.#setTrainable();
     warnings.forEach((message) => warn(`adapter "${adapter}": ${message}`));
   }
@@ -176,7 +181,9 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
         this.baseModel.setSubmodule(path, wrapper.original_module);
       }
     }
+    closeParallelExperts(this.baseModel);
     this.#configs.delete(name);
+    this.#parameterTargets.delete(name);
     this.#vocabulary.delete(name);
     this.#state.active = this.#state.active.filter((active) => active !== name);
   }
@@ -227,14 +234,16 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
   mergeAndUnload(names: readonly string[] = this.#state.active): M {
     names.forEach((name) => this.#config(name));
     const uses = countUses(this.baseModel);
-    for (const [path, layer] of this.#layers()) {
+    const layers = this.#layers();
+    for (const [, layer] of layers) {
       const before = layer.base_layer.weight;
       layer.merge(names, false);
       if (before !== layer.base_layer.weight && uses.get(before) === 1) {
         before.dispose(); // at once: a model may not fit twice
       }
-      this.#giveBack(path, layer);
     }
+    // Layers may share factors: these go when all are merged.
+    layers.forEach(([path, layer]) => this.#giveBack(path, layer));
     for (const [path, wrapper] of this.#wrappers()) {
       const adapter = names.find((name) => wrapper.has(name));
       this.baseModel.setSubmodule(path, adapter === undefined ? wrapper.original_module : wrapper.adopt(adapter));
@@ -257,9 +266,24 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
     return this.baseModel;
   }
 
-  /** The parameters of an adapter by their names in adapter_model.safetensors; the model keeps owning them. */
+  /**
+   * The tensors of an adapter by their names in adapter_model.safetensors: its parameters, which the model keeps owning, and copies where
+   * PEFT stores several in one (`target_parameters`).
+   */
   adapterStateDict(adapter: string = DEFAULT_ADAPTER): Map<string, Tensor> {
-    return adapterParameters(this.baseModel, adapter, this.#config(adapter).bias);
+    return new Map([...this.#tensors(adapter)].map(([name, tensor]) => [name, tensor.value()]));
+  }
+
+  /** Overwrites tensors of an adapter, named as by `adapterStateDict`. @throws AdapterError for a name or a shape that it does not have */
+  setAdapterStateDict(tensors: ReadonlyMap<string, Tensor>, adapter: string = DEFAULT_ADAPTER): void {
+    const own = this.#tensors(adapter);
+    for (const [name, stored] of tensors) {
+      const tensor = own.get(name);
+      if (tensor === undefined) {
+        throw new AdapterError(`adapter "${adapter}" has no tensor "${name}".${didYouMean(name, [...own.keys()])}`);
+      }
+      noGrad(() => scope(() => tensor.assign(stored)));
+    }
   }
 
   /**
@@ -300,12 +324,14 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
     this.#add(adapter, plan, { ...options, generator: new Generator(0) });
     const { targetModules, fanInFanOut } = plan.config;
     this.#configs.set(adapter, config.with({ targetModules, fanInFanOut, inferenceMode }));
-    for (const [name, parameter] of adapterParameters(this.baseModel, adapter, config.bias)) {
-      weights.read(name, parameter);
+    for (const [name, tensor] of this.#tensors(adapter)) {
+      weights.read(name, (stored) => tensor.assign(stored));
     }
     this.#vocabulary.set(adapter, weights.optional);
     const changed = weights.optional.filter((name) =>
-      replaceWeight(this.baseModel, new Map(optional).get(name)!, (into) => weights.read(name, into)),
+      replaceWeight(this.baseModel, new Map(optional).get(name)!, (into) =>
+        weights.read(name, (stored) => into.copyFrom(stored)),
+      ),
     );
     if (changed.length > 0) {
       warn(
@@ -321,6 +347,11 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
     return [...vocabularyWeights(this.baseModel)].filter(
       ([name]) => loaded.includes(name) || (targeted && name.endsWith(".base_layer.weight")),
     );
+  }
+
+  #tensors(adapter: string): Map<string, AdapterTensor> {
+    const { bias } = this.#config(adapter);
+    return adapterTensors(this.baseModel, adapter, bias, this.#parameterTargets.get(adapter) ?? []);
   }
 
   #newName(name: string = DEFAULT_ADAPTER): string {
@@ -343,7 +374,7 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
   }
 
   #layers(): readonly [string, LoraLayer][] {
-    return [...nameableModules(this.baseModel)].filter(
+    return [...this.baseModel.namedModules()].filter(
       (entry): entry is [string, LoraLayer] => entry[1] instanceof LoraLayer,
     );
   }
@@ -379,7 +410,9 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
   }
 
   #forget(): void {
+    closeParallelExperts(this.baseModel);
     this.#configs.clear();
+    this.#parameterTargets.clear();
     this.#state.active = [];
   }
 }

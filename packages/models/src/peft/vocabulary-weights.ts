@@ -6,8 +6,10 @@ import type { CausalLM } from "../modeling/causal-lm.ts";
 import { PREFIX } from "./adapter-tensors.ts";
 import { innerLayer, isHead, nameableModules } from "./inject.ts";
 import type { LoraConfig } from "./lora-config.ts";
+import type { WeightedModule } from "./lora-layer.ts";
 import { ownedParameter } from "./owned-parameter.ts";
 import { compileFullMatch } from "./python-regex.ts";
+import { tiedPaths } from "./weight-tying.ts";
 
 /** What PEFT takes for embeddings and output heads, by the last part of their names. */
 const VOCABULARY_MODULES: readonly string[] = ["embed_tokens", "lm_head"];
@@ -65,9 +67,16 @@ export function replaceWeight(model: Module, parameter: Parameter, read: (into: 
 
 /**
  * Lets the configuration of a model with merged weights say the truth: an adapter of one of two tied weights makes them
- * different, and a checkpoint that calls them tied would lose one of them.
+ * different, and a checkpoint that calls them tied would lose one of them. Where both changed alike they are one again.
  */
 export function untieDifferentWeights(model: CausalLM): void {
+  for (const { path, embedding } of tiedPaths(model)) {
+    const [kept, alias] = [model.getSubmodule(embedding), model.getSubmodule(path)] as unknown as WeightedModule[];
+    if (kept!.weight !== alias!.weight && Buffer.compare(kept!.weight.toBytes(), alias!.weight.toBytes()) === 0) {
+      alias!.weight.dispose();
+      alias!.weight = kept!.weight;
+    }
+  }
   const weights = model.stateDict();
   if (model.tiedWeights().some(([kept, alias]) => weights.get(kept) !== weights.get(alias))) {
     const mutable: { config: CausalLMConfig } = model;

@@ -22,7 +22,7 @@ const cases = readdirSync(fixturePath("lora"));
 
 interface Expected {
   loss: number;
-  scaling_by_module: Record<string, number>;
+  scaling_by_module?: Record<string, number>;
   trainable_parameters: number;
 }
 
@@ -82,29 +82,37 @@ describe.each(cases)("%s", (name) => {
       expect(Math.abs(loss.item() - expected.loss)).toBeLessThanOrEqual(LOSS * expected.loss);
       loss.backward();
     });
-    const gradients = [...reference.keys()].filter((key) => key.startsWith("grad."));
-    const parameters = model.adapterStateDict();
-    expect(gradients.map((key) => key.slice("grad.".length)).toSorted()).toEqual([...parameters.keys()].toSorted());
-    for (const [key, parameter] of parameters) {
-      const found = parameter.grad!.toFloat32Array();
-      expect(relativeDifference(found, reference.get(`grad.${key}`)!.data), key).toBeLessThanOrEqual(GRADIENT);
+    // Nothing else is trained. The gradients take the place of the values, and so the layout of the file.
+    for (const parameter of model.parameters()) {
+      expect(parameter.grad !== undefined).toBe(parameter.requiresGrad);
+      if (parameter.grad !== undefined) {
+        parameter.copyFrom(parameter.grad);
+      }
     }
-    // nothing else is trained
-    const trained = [...model.parameters()].filter((parameter) => parameter.grad !== undefined);
-    expect(trained).toHaveLength(parameters.size);
+    const found = model.adapterStateDict();
+    const gradients = [...reference.keys()].filter((key) => key.startsWith("grad."));
+    expect(gradients.map((key) => key.slice("grad.".length)).toSorted()).toEqual([...found.keys()].toSorted());
+    for (const [key, gradient] of found) {
+      const { data, shape } = reference.get(`grad.${key}`)!;
+      expect(gradient.shape).toEqual(shape);
+      expect(relativeDifference(gradient.toFloat32Array(), data), key).toBeLessThanOrEqual(GRADIENT);
+    }
   });
 
-  it("scaling of every adapted module", async () => {
-    const model = await open(name);
-    const layers = [...model.baseModel.namedModules()].filter(
-      (entry): entry is [string, LoraLinear] => entry[1] instanceof LoraLinear,
-    );
-    const scalings = Object.fromEntries(layers.map(([path, layer]) => [path, layer.settings("default")!.scaling]));
-    expect(Object.keys(scalings).toSorted()).toEqual(Object.keys(expected.scaling_by_module).toSorted());
-    for (const [path, scaling] of Object.entries(expected.scaling_by_module)) {
-      expect(scalings[path]).toBeCloseTo(scaling, 12);
-    }
-  });
+  const wanted = expected.scaling_by_module;
+  if (wanted !== undefined) {
+    it("scaling of every adapted module", async () => {
+      const model = await open(name);
+      const layers = [...model.baseModel.namedModules()].filter(
+        (entry): entry is [string, LoraLinear] => entry[1] instanceof LoraLinear,
+      );
+      const scalings = Object.fromEntries(layers.map(([path, layer]) => [path, layer.settings("default")!.scaling]));
+      expect(Object.keys(scalings).toSorted()).toEqual(Object.keys(wanted).toSorted());
+      for (const [path, scaling] of Object.entries(wanted)) {
+        expect(scalings[path]).toBeCloseTo(scaling, 12);
+      }
+    });
+  }
 
   it("merged weights, and back again bit for bit", async () => {
     const model = await open(name);

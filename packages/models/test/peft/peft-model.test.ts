@@ -142,7 +142,15 @@ describe("getPeftModel", () => {
       { modulesToSave: ["lm_haed"] },
       /no module "lm_haed"\. Did you mean "lm_head"/,
     ],
-    ["parameters", { targetParameters: ["experts.gate_up_proj"] }, /target_parameters is not implemented/],
+    [
+      "a parameter that is no matrix",
+      { targetParameters: ["norm.weight"] },
+      /norm\.weight cannot be adapted.*q_proj\.weight/,
+    ],
+    ["dropout of a parameter", { targetParameters: ["o_proj.weight"], loraDropout: 0.1 }, /lora_dropout must be 0/],
+    ["DoRA of a parameter", { targetParameters: ["o_proj.weight"], useDora: true }, /use_dora is not possible/],
+    ["a layer twice", { targetParameters: ["q_proj.weight"] }, /layers\.0\.self_attn\.q_proj" is targeted twice/],
+    ["nothing at all", { targetModules: [], targetParameters: ["experts.up"] }, /matches no module/],
     [
       "an initialisation of loaded adapters",
       { initLoraWeights: "orthogonal" },

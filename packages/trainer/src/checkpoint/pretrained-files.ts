@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { CausalLM, Checkpoint, modelTensors, PeftModel, SafetensorsFile, savePretrained } from "@fms-accel/models";
-import { noGrad, type Tensor } from "@fms-accel/tensor";
+import { noGrad, scope, type Tensor } from "@fms-accel/tensor";
 import { TrainingCheckpointError } from "../errors.ts";
 import type { TrainableModel } from "../slots.ts";
 import type { ModelFiles } from "./model-files.ts";
@@ -27,23 +27,34 @@ export const pretrainedFiles: ModelFiles<TrainableModel> = {
 function restoreAdapter(model: PeftModel, adapter: string, directory: string): void {
   const folder = adapter === "default" ? directory : join(directory, adapter);
   using file = SafetensorsFile.open(join(folder, "adapter_model.safetensors"));
-  copyTensors(model.adapterStateDict(adapter), (name) => file.tensor(name));
+  scope(() => {
+    const own = [...model.adapterStateDict(adapter)];
+    const stored = own.map(([name, tensor]) => [name, checkedTensor(name, tensor, () => file.tensor(name))] as const);
+    model.setAdapterStateDict(new Map(stored), adapter);
+  });
 }
 
-/** @throws TrainingCheckpointError where a copy would not be to the bit */
 function copyTensors(own: ReadonlyMap<string, Tensor>, read: (name: string) => Tensor): void {
   noGrad(() => {
     for (const [name, tensor] of own) {
-      using stored = read(name);
-      if (stored.dtype !== tensor.dtype || stored.shape.join() !== tensor.shape.join()) {
-        throw new TrainingCheckpointError(
-          `${name}: expected ${tensor.dtype} [${tensor.shape.join(", ")}] as in the model, found ${stored.dtype} [${stored.shape.join(", ")}]. ` +
-            "Load the model as it was when the checkpoint was written.",
-        );
-      }
+      using stored = checkedTensor(name, tensor, read);
       tensor.copyFrom(stored);
     }
   });
+}
+
+/** @throws TrainingCheckpointError where a copy would not be to the bit */
+function checkedTensor(name: string, tensor: Tensor, read: (name: string) => Tensor): Tensor {
+  const stored = read(name);
+  if (stored.dtype !== tensor.dtype || stored.shape.join() !== tensor.shape.join()) {
+    const found = `${stored.dtype} [${stored.shape.join(", ")}]`;
+    stored.dispose();
+    throw new TrainingCheckpointError(
+      `${name}: expected ${tensor.dtype} [${tensor.shape.join(", ")}] as in the model, found ${found}. ` +
+        "Load the model as it was when the checkpoint was written.",
+    );
+  }
+  return stored;
 }
 
 function requireCausalLM(model: TrainableModel): CausalLM {
