@@ -51,6 +51,11 @@ export const program: Program = {
       load: async () => (await import("./commands/install.ts")).installCommand,
     },
     {
+      name: "plugins",
+      summary: "list the plugins, those that the project has installed marked",
+      load: async () => (await import("./commands/plugins.ts")).pluginsCommand,
+    },
+    {
       name: "configs",
       summary: "list or print the sample configurations of plugins",
       load: async () => (await import("./commands/configs.ts")).configsCommand,

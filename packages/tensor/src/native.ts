@@ -174,7 +174,7 @@ function load(): NativeEngine {
   const path = fileURLToPath(new URL("../build/Release/fms_accel_tensor.node", import.meta.url));
   if (!existsSync(path)) {
     throw new TensorError(
-      `the native engine is not built (${path} is missing): run "npm run build:native" in @fms-accel/tensor. ` +
+      `the native engine is not built (${path} is missing): run "npx fms-accel build". ` +
         "It needs g++ (or clang++), make and cmake; on Debian: apt-get install g++ make cmake",
     );
   }
@@ -184,7 +184,7 @@ function load(): NativeEngine {
   } catch (error) {
     throw new TensorError(
       `the native engine could not be loaded from ${path}: ${(error as Error).message}. ` +
-        'It was built for another platform or Node version: run "npm run build:native" in @fms-accel/tensor again',
+        'It was built for another platform or Node version: run "npx fms-accel build --force"',
       { cause: error },
     );
   }

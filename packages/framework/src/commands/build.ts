@@ -7,7 +7,7 @@ import type { FlagRow } from "../cli/flag-table.ts";
 import { printLine, type Terminal } from "../cli/terminal.ts";
 import { UsageError } from "../errors.ts";
 import { hasCommand, installToolsRemedy, missingBuildTools } from "./build-tools.ts";
-import { compileCommand, enginePackage, type NativePackage } from "./native-packages.ts";
+import { compileCommand, nativePackages, type NativePackage } from "./native-packages.ts";
 import { probe } from "./probe.ts";
 
 /** Lines of a failed build that are shown; all of it is in the log. */
@@ -35,7 +35,7 @@ export const buildCommand: CommandDefinition = {
     const jobs = Number(given.get("jobs") ?? availableParallelism());
     if (!Number.isInteger(jobs) || jobs < 1) throw new UsageError(`--jobs: expected a whole number of at least 1.`);
     const afresh = given.has("force") && !/^(?:false|no|0)$/i.test(String(given.get("force")));
-    await buildNativePackages([enginePackage()], { jobs, afresh }, terminal);
+    await buildNativePackages(nativePackages(process.cwd()), { jobs, afresh }, terminal);
     const { isa, threads } = JSON.parse(probe("@fms-accel/tensor", "JSON.stringify(loaded.engineInfo())")) as {
       isa: string;
       threads: number;

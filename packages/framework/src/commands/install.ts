@@ -1,11 +1,14 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import type { CommandDefinition } from "../cli/command-definition.ts";
 import type { FlagRow } from "../cli/flag-table.ts";
 import { printLine, type Terminal } from "../cli/terminal.ts";
 import { UsageError } from "../errors.ts";
 import { pluginCatalogue } from "../plugins/catalogue.ts";
+import { buildNativePackages } from "./build.ts";
+import { isCompiled, nativePackages } from "./native-packages.ts";
 import { addPackages, detectPackageManager, packageManagers, projectFolder } from "./package-manager.ts";
 import { resolvePluginName } from "./plugin-names.ts";
 
@@ -17,17 +20,25 @@ export interface InstallSurroundings {
   readonly run: (words: readonly string[], folder: string) => Promise<number | undefined>;
 }
 
-const managerRow: FlagRow = {
-  name: "package_manager",
-  type: "string",
-  default: null,
-  choices: packageManagers,
-  help: "Used instead of the one that the project's package.json or lockfile names.",
-};
+const rows: readonly FlagRow[] = [
+  {
+    name: "package_manager",
+    type: "string",
+    default: null,
+    choices: packageManagers,
+    help: "Used instead of the one that the project's package.json or lockfile names.",
+  },
+  {
+    name: "compile",
+    type: "boolean",
+    default: true,
+    help: "Compile native code that is not compiled yet, as `fms-accel build` does.",
+  },
+];
 
 export const installCommand: CommandDefinition = {
   positionals: [["[plugin...]", "short names, package names, folders or tarballs; and flags of the package manager"]],
-  groups: [{ heading: "Flags", rows: [managerRow] }],
+  groups: [{ heading: "Flags", rows }],
   examples: [
     "fms-accel install aadp",
     "fms-accel install foak --save-dev",
@@ -37,14 +48,16 @@ export const installCommand: CommandDefinition = {
   positionalWords: () => pluginCatalogue.map(({ shortname }) => shortname),
 
   async run({ positionals, flags }, terminal): Promise<number> {
-    const [chosen] = flags;
+    const given = new Map(flags.map(({ name, value }) => [name, value]));
+    const manager = given.get("package_manager");
     const surroundings = { folder: process.cwd(), environment: process.env, run: runVisibly };
-    return installPlugins(
-      positionals,
-      typeof chosen?.value === "string" ? chosen.value : undefined,
-      surroundings,
-      terminal,
-    );
+    const chosen = typeof manager === "string" ? manager : undefined;
+    const code = await installPlugins(positionals, chosen, surroundings, terminal);
+    const compiles = !given.has("no_compile") && !/^(?:false|no|0)$/i.test(String(given.get("compile")));
+    if (code !== 0 || !compiles) return code;
+    const raw = nativePackages(process.cwd()).filter((native) => !isCompiled(native));
+    await buildNativePackages(raw, { jobs: availableParallelism(), afresh: false }, terminal);
+    return 0;
   },
 };
 

@@ -1,6 +1,7 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
+import { findPluginPackages } from "../plugins/find-plugin-packages.ts";
 
 /** A package with native sources that are compiled on this machine. */
 export interface NativePackage {
@@ -28,6 +29,18 @@ export function nativePackageIn(directory: string): NativePackage | undefined {
   // Without Node-API versions cmake-js would download headers: such a package builds itself, not we.
   if (!Array.isArray(manifest.binary?.napi_versions)) return undefined;
   return { packageName: manifest.name, version: manifest.version, directory };
+}
+
+/** The engine and the plugins of the project in `folder` that have native sources, in the order in which they are compiled. */
+export function nativePackages(folder: string): NativePackage[] {
+  const plugins = findPluginPackages(folder).packages.map(({ directory }) => nativePackageIn(directory));
+  return [enginePackage(), ...plugins.filter((native) => native !== undefined)];
+}
+
+/** Whether something was compiled; whether it is up to date, only a compilation shows. */
+export function isCompiled({ directory }: NativePackage): boolean {
+  const folder = join(directory, "build", "Release");
+  return existsSync(folder) && readdirSync(folder).some((name) => name.endsWith(".node"));
 }
 
 /** The command line that compiles a package. Nothing is downloaded: Node-API's headers are a dependency of cmake-js. */

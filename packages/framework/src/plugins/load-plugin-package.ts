@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { moduleResolve } from "import-meta-resolve";
@@ -28,7 +29,9 @@ export async function loadPluginPackage(found: PluginPackage): Promise<PluginReg
       ? problem(
           "build",
           `its native part cannot be used: ${firstLine(error)}`,
-          `Build it: npm rebuild ${found.packageName}.`,
+          isCompiledHere(found, error)
+            ? "Compile it: npx fms-accel build."
+            : `Build it: npm rebuild ${found.packageName}.`,
         )
       : problem(
           "import",
@@ -61,6 +64,11 @@ function conditions(): Set<string> {
 function isNativeFailure(error: unknown): boolean {
   const { code, message } = error as { readonly code?: unknown; readonly message?: unknown };
   return code === "ERR_DLOPEN_FAILED" || (typeof message === "string" && /\.node\b|build:native/.test(message));
+}
+
+/** Whether the sources of what is missing are there: those of the engine always are. */
+function isCompiledHere({ directory }: PluginPackage, error: unknown): boolean {
+  return existsSync(join(directory, "CMakeLists.txt")) || firstLine(error).includes("npx fms-accel build");
 }
 
 function firstLine(error: unknown): string {
