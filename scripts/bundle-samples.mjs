@@ -8,7 +8,8 @@ import { fileURLToPath } from "node:url";
 
 const repository = fileURLToPath(new URL("../", import.meta.url));
 const target = join(repository, "packages", "framework");
-for (const folder of ["sample-configurations", "scripts"]) rmSync(join(target, folder), { recursive: true, force: true });
+for (const folder of ["sample-configurations", "scripts"])
+  rmSync(join(target, folder), { recursive: true, force: true });
 if (!process.argv.includes("--remove")) {
   for (const folder of ["sample-configurations", join("scripts", "benchmarks")]) {
     for (const name of readdirSync(join(repository, folder)).filter((file) => file.endsWith(".yaml"))) {
