@@ -51,14 +51,12 @@ class Chunk {
     } else if (plan_.share_b) {
       share(columns_, g_.b, kSharedB, b_);
     }
-    const int64_t row_items = min_of(plan_.row_items, rows_.count);
-    const int64_t column_items = min_of(plan_.column_items, columns_.count);
-    parallel_for(row_items * column_items, [&](int64_t item, int) {
+    const int64_t column_items = plan_.columns.items();
+    parallel_for(plan_.rows.items() * column_items, [&](int64_t item, int) {
       const int64_t r = item / column_items, c = item % column_items;
-      const int64_t height = divide_up(rows_.count, row_items),
-                    width = divide_up(columns_.count, column_items);
-      const int64_t p0 = min_of(rows_.count, r * height), q0 = min_of(columns_.count, c * width);
-      const int64_t p1 = min_of(rows_.count, p0 + height), q1 = min_of(columns_.count, q0 + width);
+      const int64_t p0 = plan_.rows.begin(r, rows_.count), p1 = plan_.rows.end(r, rows_.count);
+      const int64_t q0 = plan_.columns.begin(c, columns_.count),
+                    q1 = plan_.columns.end(c, columns_.count);
       if (p0 < p1 && q0 < q1) compute(p0, p1, q0, q1);
     });
   }
@@ -135,8 +133,7 @@ class Chunk {
     int64_t sums_stride, sums_row, sums_column;  // and the place in the chunk of its first element
   };
 
-  // All tiles of an item for one block. A private operand lies in the second-level cache: it is the
-  // inner loop.
+  // All tiles of an item for one block.
   void multiply(const Item& item, int64_t block, const uint32_t* own) const {
     const int64_t count = steps(block);
     const auto a = [&](int64_t p) {
@@ -150,13 +147,64 @@ class Chunk {
     if (plan_.direct_a) {
       for (int64_t p = item.p0; p < item.p1; ++p)
         for (int64_t q = item.q0; q < item.q1; ++q) tile(item, block, p, q, nullptr, b(q));
-    } else if (plan_.share_b) {
-      for (int64_t q = item.q0; q < item.q1; ++q)
-        for (int64_t p = item.p0; p < item.p1; ++p) tile(item, block, p, q, a(p), b(q));
+    } else if (plan_.rows_inside) {
+      for (int64_t q = item.q0; q < item.q1; ++q) {
+        const uint32_t* next = q + 1 < item.q1 ? b(q + 1) : nullptr;
+        for (int64_t p = item.p0; p < item.p1; ++p) {
+          prefetch_part(next, columns_.width(q) * count, p - item.p0, item.p1 - item.p0);
+          prefetch_rows_of_next_block(item, block, p, q);
+          tile(item, block, p, q, a(p), b(q));
+        }
+      }
     } else {
-      for (int64_t p = item.p0; p < item.p1; ++p)
-        for (int64_t q = item.q0; q < item.q1; ++q) tile(item, block, p, q, a(p), b(q));
+      for (int64_t p = item.p0; p < item.p1; ++p) {
+        const uint32_t* next = plan_.share_a && p + 1 < item.p1 ? a(p + 1) : nullptr;
+        for (int64_t q = item.q0; q < item.q1; ++q) {
+          prefetch_part(next, rows_.width(p) * count, q - item.q0, item.q1 - item.q0);
+          prefetch_columns_ahead(item, block, p, q);
+          tile(item, block, p, q, a(p), b(q));
+        }
+      }
     }
+  }
+
+  // What the item packs for itself after this block, a part with each tile.
+  void prefetch_next_block(const Panels& panels, const GemmSource& source, int64_t begin,
+                           int64_t end, int64_t block, int64_t part, int64_t parts) const {
+    if (block + 1 >= end_block_ || source.pack != nullptr) return;
+    prefetch_dense(source.dense, panels.origin + panels.start(begin), panels.lanes(begin, end),
+                   plan_.blocks.first(block + 1), plan_.blocks.length(block + 1), part, parts);
+  }
+  void prefetch_rows_of_next_block(const Item& item, int64_t block, int64_t p, int64_t q) const {
+    if (plan_.share_a) return;
+    const int64_t height = item.p1 - item.p0, width = item.q1 - item.q0;
+    prefetch_next_block(rows_, g_.a, item.p0, item.p1, block, (q - item.q0) * height + p - item.p0,
+                        width * height);
+  }
+  void prefetch_columns_ahead(const Item& item, int64_t block, int64_t p, int64_t q) const {
+    const int64_t height = item.p1 - item.p0, width = item.q1 - item.q0;
+    const int64_t part = (p - item.p0) * width + q - item.q0, parts = width * height;
+    if (g_.b.prepacked != nullptr) {
+      // Behind the last block come the columns that this thread most likely takes next.
+      const bool more = block + 1 < end_block_;
+      const int64_t next = more ? block + 1 : first_block_, first = more ? item.q0 : item.q1;
+      if (first == columns_.count) return;
+      prefetch_part(b_.panel(columns_, first, next, steps(next)),
+                    columns_.padded(item.q0, item.q1) * steps(next), part, parts);
+    } else if (!plan_.share_b) {
+      prefetch_next_block(columns_, g_.b, item.q0, item.q1, block, part, parts);
+    }
+  }
+
+  // The next panel of a shared operand lies in memory, or in the last-level cache: each of the
+  // `parts` tiles before it asks for a part.
+  static void prefetch_part(const uint32_t* panel, int64_t words, int64_t part, int64_t parts) {
+    if (panel == nullptr) return;
+    constexpr int64_t kLineWords = 64 / 4;
+    const int64_t length = divide_up(divide_up(words, kLineWords), parts) * kLineWords;
+    const int64_t end = min_of(words, (part + 1) * length);
+    for (int64_t word = part * length; word < end; word += kLineWords)
+      prefetch_second_level(panel + word);
   }
 
   void tile(const Item& item, int64_t block, int64_t p, int64_t q, const uint32_t* a,

@@ -211,4 +211,18 @@ void pack_dense(Compute compute, const DenseOperand& dense, const GemmPanels& pa
   });
 }
 
+void prefetch_dense(const DenseOperand& dense, int64_t first, int64_t count, int64_t k0, int64_t kc,
+                    int64_t part, int64_t parts) {
+  const bool along = dense.k_stride == 1, across = !along && dense.lane_stride == 1;
+  if (dense.data == nullptr || dense.lane_index || dense.k_index || !(along || across)) return;
+  const int64_t item = static_cast<int64_t>(item_size(dense.dtype));
+  const int64_t rows = along ? count : kc, row_bytes = item * (along ? kc : count),
+                stride = item * (along ? dense.lane_stride : dense.k_stride);
+  const char* data = static_cast<const char*>(dense.data) +
+                     item * (first * dense.lane_stride + k0 * dense.k_stride);
+  for (int64_t row = rows * part / parts; row < rows * (part + 1) / parts; ++row)
+    for (int64_t byte = 0; byte < row_bytes; byte += 64)
+      prefetch_second_level(data + row * stride + byte);
+}
+
 }  // namespace fms_accel::FMS_ACCEL_ISA

@@ -95,7 +95,8 @@ Plan make_plan(const GemmArguments& g, int threads) {
   plan.direct_a = g.n <= kDirectColumns && can_read_in_place(g);
   const int64_t most_rows = plan.direct_a ? kDirectRows : kTileRows;
   plan.share_b = prepacked || plan.direct_a || g.m >= g.n;
-  plan.share_a = !plan.share_b;
+  plan.share_a = !plan.share_b || (prepacked && !plan.direct_a && g.m < g.n);
+  plan.rows_inside = plan.share_b && !plan.share_a;
   const int64_t row_pieces = divide_up(g.m, plan.direct_a ? most_rows : kFewRows);
   const int64_t column_pieces = divide_up(g.n, kTileColumns);
   if (team > 1 && (plan.share_b ? row_pieces : column_pieces) < team)
@@ -112,27 +113,28 @@ Plan make_plan(const GemmArguments& g, int threads) {
   plan.blocks_at_once =
       clamp_of(kSharedBytes / 4 / (block_steps * lanes_shared), 1, plan.blocks.count);
 
+  // Threads share out columns only: each goes over all rows.
+  const bool cut_columns = plan.share_a && (!plan.share_b || (prepacked && row_pieces >= team));
   // Rows of a panel: as many as fit, fewer where that gives all threads the same.
-  plan.height = height_of(plan.chunk_rows, most_rows, plan.share_b ? team : 1);
+  plan.height = height_of(plan.chunk_rows, most_rows, cut_columns ? 1 : team);
 
   // Items: what a thread packs for itself must fit, and every thread should have the same.
   const auto cut = [&](int64_t count, int64_t panel_lanes, int64_t fewest_panels) {
     const int64_t fitting = max_of(1, kPrivateBytes / (4 * block_steps * panel_lanes)),
                   share = divide_up(count, team);
     const int64_t spare = team == 1 ? 1 : min_of(kItemsPerThread, share / fewest_panels);
-    return divide_up(count, divide_up(share, max_of(divide_up(share, fitting), spare)));
+    return Cut{min_of(team, count), max_of(divide_up(share, fitting), max_of(1, spare))};
   };
   const int64_t row_panel_count = divide_up(plan.chunk_rows, plan.height);
   const int64_t column_panel_count = divide_up(plan.chunk_columns, kTileColumns);
-  plan.row_items = plan.column_items = 1;
-  if (plan.share_a && plan.share_b) {
-    plan.row_items = cut(row_panel_count, plan.height, 3);
-    plan.column_items =
-        clamp_of(divide_up(kItemsPerThread * team, plan.row_items), 1, column_panel_count);
-  } else if (plan.share_b) {
-    plan.row_items = cut(row_panel_count, plan.height, 3);
+  if (cut_columns) {
+    plan.columns = cut(column_panel_count, kTileColumns, 2);
   } else {
-    plan.column_items = cut(column_panel_count, kTileColumns, 2);
+    plan.rows = cut(row_panel_count, plan.height, 3);
+    if (plan.share_a) {
+      plan.columns = {
+          1, clamp_of(divide_up(kItemsPerThread * team, plan.rows.items()), 1, column_panel_count)};
+    }
   }
   return plan;
 }

@@ -13,10 +13,10 @@
 
 namespace fms_accel::FMS_ACCEL_ISA {
 
-// A block of 512 steps keeps a panel of A in the first-level cache and reads and writes C rarely. A
-// block may be longer by a quarter less, so that a k slightly above 512 (576, or a low-rank tail
-// behind it) stays in one piece.
-constexpr int64_t kBlockSteps = 512, kTailSteps = 96;
+// Panels of both operands stream from the second-level cache, so a block is as long as leaves room
+// there for a few panels: C and the running sums are read and written once for each block. A block
+// may be a little longer, so that a low-rank tail behind k stays with it.
+constexpr int64_t kBlockSteps = 1024, kTailSteps = 96;
 // Block bounds are multiples of this, so that decoders of 4-bit formats always begin a whole group
 // of values.
 constexpr int64_t kBlockGranule = 64;
@@ -48,15 +48,31 @@ struct Panels {
 Panels row_panels(int64_t origin, int64_t extent, int64_t height);
 Panels column_panels(int64_t origin, int64_t extent);
 
+// Panels of a chunk as items. Each of `shares` threads' equal part is cut into `pieces`; items go
+// round the parts, so that threads of equal speed end together.
+struct Cut {
+  int64_t shares = 1, pieces = 1;
+  int64_t items() const { return shares * pieces; }
+  int64_t begin(int64_t item, int64_t count) const { return at(item, 0, count); }
+  int64_t end(int64_t item, int64_t count) const { return at(item, 1, count); }
+
+ private:
+  int64_t at(int64_t item, int64_t next, int64_t count) const {
+    const int64_t share = item % shares, piece = item / shares + next;
+    const int64_t first = count * share / shares, last = count * (share + 1) / shares;
+    return first + (last - first) * piece / pieces;
+  }
+};
+
 struct Plan {
   KBlocks blocks;
   int64_t blocks_at_once;  // of k, that shared operands are packed for
   bool share_a, share_b;
-  bool direct_a;                      // rows of A are read where they lie
+  bool direct_a;     // rows of A are read where they lie
+  bool rows_inside;  // the inner loop goes over panels of A, which stay in the cache
   int64_t chunk_rows, chunk_columns;  // C is computed in chunks of this size, one after the other
-  int64_t row_items,
-      column_items;  // items that a chunk is cut into, each way (fewer for a smaller chunk)
-  int64_t height;    // rows of a panel of A
+  Cut rows, columns;                  // into items, of a whole chunk
+  int64_t height;                     // rows of a panel of A
 };
 Plan make_plan(const GemmArguments& g, int threads);
 

@@ -8,7 +8,7 @@
 namespace fms_accel::FMS_ACCEL_ISA {
 
 constexpr int kLanes = 16, kTileRows = 14, kTileVectors = 2;
-constexpr int64_t kPrivateBytes = 384 << 10;
+constexpr int64_t kPrivateBytes = 400 << 10;
 
 using Floats = __m512;
 using Words = __m512i;
