@@ -152,7 +152,7 @@ class Chunk {
         const uint32_t* next = q + 1 < item.q1 ? b(q + 1) : nullptr;
         for (int64_t p = item.p0; p < item.p1; ++p) {
           prefetch_part(next, columns_.width(q) * count, p - item.p0, item.p1 - item.p0);
-          prefetch_rows_of_next_block(item, block, p, q);
+          prefetch_rows_ahead(item, block, p, q);
           tile(item, block, p, q, a(p), b(q));
         }
       }
@@ -168,18 +168,23 @@ class Chunk {
     }
   }
 
-  // What the item packs for itself after this block, a part with each tile.
-  void prefetch_next_block(const Panels& panels, const GemmSource& source, int64_t begin,
-                           int64_t end, int64_t block, int64_t part, int64_t parts) const {
-    if (block + 1 >= end_block_ || source.pack != nullptr) return;
-    prefetch_dense(source.dense, panels.origin + panels.start(begin), panels.lanes(begin, end),
-                   plan_.blocks.first(block + 1), plan_.blocks.length(block + 1), part, parts);
+  // What this thread packs for itself next, a part with each tile: the item's next block or, behind
+  // the last one, the panels that it most likely takes then.
+  void prefetch_next_pack(const Panels& panels, const GemmSource& source, int64_t begin,
+                          int64_t end, int64_t block, int64_t part, int64_t parts) const {
+    if (source.pack != nullptr) return;
+    const bool more = block + 1 < end_block_;
+    const int64_t next = more ? block + 1 : first_block_, first = more ? begin : end;
+    const int64_t last = min_of(first + end - begin, panels.count);
+    if (first == last) return;
+    prefetch_dense(source.dense, panels.origin + panels.start(first), panels.lanes(first, last),
+                   plan_.blocks.first(next), plan_.blocks.length(next), part, parts);
   }
-  void prefetch_rows_of_next_block(const Item& item, int64_t block, int64_t p, int64_t q) const {
+  void prefetch_rows_ahead(const Item& item, int64_t block, int64_t p, int64_t q) const {
     if (plan_.share_a) return;
     const int64_t height = item.p1 - item.p0, width = item.q1 - item.q0;
-    prefetch_next_block(rows_, g_.a, item.p0, item.p1, block, (q - item.q0) * height + p - item.p0,
-                        width * height);
+    prefetch_next_pack(rows_, g_.a, item.p0, item.p1, block, (q - item.q0) * height + p - item.p0,
+                       width * height);
   }
   void prefetch_columns_ahead(const Item& item, int64_t block, int64_t p, int64_t q) const {
     const int64_t height = item.p1 - item.p0, width = item.q1 - item.q0;
@@ -192,7 +197,7 @@ class Chunk {
       prefetch_part(b_.panel(columns_, first, next, steps(next)),
                     columns_.padded(item.q0, item.q1) * steps(next), part, parts);
     } else if (!plan_.share_b) {
-      prefetch_next_block(columns_, g_.b, item.q0, item.q1, block, part, parts);
+      prefetch_next_pack(columns_, g_.b, item.q0, item.q1, block, part, parts);
     }
   }
 
