@@ -102,6 +102,7 @@ export {
   prepackWeight,
   releasePackedWeight,
 } from "./ops/matmul.ts";
+export { lowRankLinear, type LowRankLinearOptions } from "./ops/low-rank-linear.ts";
 
 // ---- Shape ---------------------------------------------------------------------------------------------------------------------
 export {

@@ -66,6 +66,8 @@ export interface NativeEngine {
     alpha: number,
     bias: Handle | undefined,
     prepackedB: Handle | undefined,
+    tailA?: Handle,
+    tailB?: Handle,
   ): Handle;
   prepack(b: Handle, inBFloat16: boolean): Handle;
   matmulInto(

@@ -87,6 +87,11 @@ export abstract class LoraLayer<B extends WeightedModule = WeightedModule> exten
   /** result + scaling · B·A·x, written over `result`. */
   protected abstract addProduct(result: Tensor, x: Tensor, factors: LoraFactors, scaling: number): Tensor;
 
+  /** What the base layer does to `x`, plus scaling · B·A·dropped. */
+  protected adaptedForward(x: Tensor, dropped: Tensor, factors: LoraFactors, scaling: number): Tensor {
+    return this.addProduct(this.baseForward(x, this.base_layer.weight), dropped, factors, scaling);
+  }
+
   /** The base layer's weight, with what is merged into it. */
   get weight(): Parameter {
     return this.base_layer.weight;
@@ -151,12 +156,12 @@ export abstract class LoraLayer<B extends WeightedModule = WeightedModule> exten
       if (adapter?.magnitude !== undefined) {
         result = this.#withDora(result, x, adapter, adapter.magnitude);
       } else if (adapter !== undefined) {
-        result = this.addProduct(
-          result ?? this.baseForward(x, this.base_layer.weight),
-          this.#dropped(x, adapter),
-          adapter,
-          adapter.settings.scaling,
-        );
+        const { scaling } = adapter.settings;
+        const dropped = this.#dropped(x, adapter);
+        result =
+          result === undefined
+            ? this.adaptedForward(x, dropped, adapter, scaling)
+            : this.addProduct(result, dropped, adapter, scaling);
       }
     }
     return result ?? this.base_layer.forward(x);

@@ -1,4 +1,4 @@
-import { add, Linear, linear, matmul, type Parameter, type Tensor, transpose } from "@fms-accel/tensor";
+import { add, Linear, linear, lowRankLinear, matmul, type Parameter, type Tensor, transpose } from "@fms-accel/tensor";
 
 import { Conv1D } from "../layers/conv1d.ts";
 import { AdapterModules } from "./adapter-modules.ts";
@@ -96,6 +96,16 @@ export class LoraLinear extends LoraLayer<Linear | Conv1D> {
       return base.forward(x);
     }
     return this.isTransposed ? add(matmul(x, weight), base.bias!) : linear(x, weight, base.bias);
+  }
+
+  /** As one product where the base layer is nothing but a product. */
+  protected override adaptedForward(x: Tensor, dropped: Tensor, factors: LoraFactors, scaling: number): Tensor {
+    const { base_layer: base } = this;
+    if (base.forward !== Linear.prototype.forward) {
+      return super.adaptedForward(x, dropped, factors, scaling);
+    }
+    const { a, b } = factors;
+    return lowRankLinear(x, base.weight, a, b, scaling, { bias: base.bias, lowRankInput: dropped });
   }
 
   protected override product(x: Tensor, weight: Parameter): Tensor {

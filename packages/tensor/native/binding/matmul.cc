@@ -5,7 +5,8 @@
 namespace fms_accel {
 namespace {
 
-// (…, dtype, compute in bfloat16, alpha, bias, prepacked b) from argument `first` on.
+// (…, dtype, compute in bfloat16, alpha, bias, prepacked b, the tail's a and b) from argument
+// `first` on.
 ops::MatmulOptions options_of(const Arguments& a, size_t first) {
   ops::MatmulOptions options;
   options.dtype = a.dtype(first);
@@ -13,6 +14,8 @@ ops::MatmulOptions options_of(const Arguments& a, size_t first) {
   options.alpha = static_cast<float>(a.number(first + 2));
   options.bias = a.optional_tensor(first + 3);
   options.prepacked_b = a.optional_tensor(first + 4);
+  options.tail_a = a.optional_tensor(first + 5);
+  options.tail_b = a.optional_tensor(first + 6);
   return options;
 }
 

@@ -72,7 +72,7 @@ class Chunk {
   // Panels [begin, end), one after the other.
   void pack(const Panels& panels, const GemmSource& source, int64_t begin, int64_t end,
             int64_t block, uint32_t* to) const {
-    pack_source(g_.compute, source,
+    pack_source(g_.compute, source, g_.k,
                 {to, panels.origin + panels.start(begin), panels.lanes(begin, end), panels.full,
                  panels.width(end - 1), plan_.blocks.first(block), plan_.blocks.length(block)});
   }
@@ -176,9 +176,11 @@ class Chunk {
     const bool more = block + 1 < end_block_;
     const int64_t next = more ? block + 1 : first_block_, first = more ? begin : end;
     const int64_t last = min_of(first + end - begin, panels.count);
-    if (first == last) return;
-    prefetch_dense(source.dense, panels.origin + panels.start(first), panels.lanes(first, last),
-                   plan_.blocks.first(next), plan_.blocks.length(next), part, parts);
+    const int64_t k0 = plan_.blocks.first(next),
+                  kc = min_of(plan_.blocks.length(next), g_.k - source.tail_k - k0);
+    if (first == last || kc <= 0) return;
+    prefetch_dense(source.dense, panels.origin + panels.start(first), panels.lanes(first, last), k0,
+                   kc, part, parts);
   }
   void prefetch_rows_ahead(const Item& item, int64_t block, int64_t p, int64_t q) const {
     if (plan_.share_a) return;

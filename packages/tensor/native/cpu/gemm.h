@@ -62,10 +62,18 @@ struct DenseOperand {
 struct GemmPanels {
   uint32_t* to;
   int64_t first, count, width, last_width, k0, kc;
+  // For a part of the k of panels that hold more: steps of a panel (0: just those of kc), and the
+  // step of it that k0 is.
+  int64_t panel_steps = 0, first_step = 0;
 };
 
 struct GemmSource {
-  DenseOperand dense;  // used when the other two are null
+  DenseOperand dense;  // used when `pack` and `prepacked` are null
+  // Where tail_k > 0, the last tail_k values of k are those of another matrix, `tail`: [A | A'] ·
+  // [B ; B'] in one product. What lies before them must be a multiple of
+  // GemmLayout::values_per_step.
+  DenseOperand tail;
+  int64_t tail_k = 0;
   void (*pack)(const void* context, const GemmPanels& panels) = nullptr;
   const void* context = nullptr;
   const void* prepacked = nullptr;  // B only: what GemmKernels::prepack wrote

@@ -177,7 +177,7 @@ void pack_panel_strided(const Elements<T>& from, uint32_t* to, int64_t first, in
 template <class Step, class T>
 void pack_elements(const DenseOperand& dense, const GemmPanels& p) {
   const Elements<T> from{dense};
-  const int64_t steps = steps_of<Step>(p.kc);
+  const int64_t steps = steps_of<Step>(p.kc), panel_steps = max_of(steps, p.panel_steps);
   const bool along = dense.k_stride == 1 && dense.k_index == nullptr;
   const bool across = !along && dense.lane_stride == 1 && dense.lane_index == nullptr;
   const int64_t run = across ? kRunAcross : p.kc;
@@ -187,7 +187,7 @@ void pack_elements(const DenseOperand& dense, const GemmPanels& p) {
       const int64_t left = p.count - j;
       const int64_t width = left > p.width ? p.width : p.last_width;
       const int64_t s = k / Step::kValues;
-      uint32_t* to = p.to + j * steps + s * width;
+      uint32_t* to = p.to + j * panel_steps + (p.first_step + s) * width;
       if (along) {
         pack_panel_along_k<Step>(from, to, p.first + j, min_of(left, width), width, p.k0 + k, kc);
       } else if (across) {

@@ -37,8 +37,8 @@ bool can_read_in_place(const GemmArguments& g) {
   const bool as_stored = g.compute == Compute::kFloat32
                              ? a.dtype == DType::kFloat32
                              : values == 2 && a.dtype == DType::kBFloat16;
-  return g.a.pack == nullptr && as_stored && a.k_stride == 1 && a.lane_index == nullptr &&
-         a.k_index == nullptr && g.k % values == 0;
+  return g.a.pack == nullptr && g.a.tail_k == 0 && as_stored && a.k_stride == 1 &&
+         a.lane_index == nullptr && a.k_index == nullptr && g.k % values == 0;
 }
 
 // Lanes of a strip of a shared operand, and blocks of k packed at once.

@@ -44,7 +44,7 @@ void prepack(Compute compute, int64_t n, int64_t k, const GemmSource& b, void* t
     const int64_t block = item / groups, begin = item % groups * kPanels,
                   end = min_of(begin + kPanels, panels.count);
     const int64_t steps = step_count(compute, blocks.length(block));
-    pack_source(compute, b,
+    pack_source(compute, b, k,
                 {base + block * block_steps * padded_columns(n) + panels.start(begin) * steps,
                  panels.start(begin), panels.lanes(begin, end), panels.full, panels.width(end - 1),
                  blocks.first(block), blocks.length(block)});

@@ -4,13 +4,6 @@
 
 namespace fms_accel::FMS_ACCEL_ISA {
 
-// 32-bit words of a panel for each of its lanes.
-FMS_ACCEL_INLINE int64_t step_count(Compute compute, int64_t kc) {
-  int64_t steps = kc;
-  with_step(compute, [&](auto step) { steps = divide_up(kc, decltype(step)::kValues); });
-  return steps;
-}
-
 // Lanes of all panels of n columns.
 FMS_ACCEL_INLINE int64_t padded_columns(int64_t n) { return divide_up(n, kLanes) * kLanes; }
 

@@ -26,15 +26,26 @@ const void* advance(const MatmulOperand& operand, int64_t i) {
 // path.
 int64_t stride_of(int64_t stride, int64_t extent) { return extent == 1 ? 1 : stride; }
 
+DenseOperand rows_of(const MatmulOperand& a, int64_t i, int64_t k) {
+  return {advance(a, i), a.dtype, a.row_stride, stride_of(a.column_stride, k)};
+}
+DenseOperand columns_of(const MatmulOperand& b, int64_t i, int64_t k, int64_t n) {
+  return {advance(b, i), b.dtype, stride_of(b.column_stride, n), stride_of(b.row_stride, k)};
+}
+
 GemmArguments product(const MatmulArguments& args, int64_t i) {
   GemmArguments g;
   g.m = args.m;
   g.n = args.n;
   g.k = args.k;
-  g.a.dense = {advance(args.a, i), args.a.dtype, args.a.row_stride,
-               stride_of(args.a.column_stride, args.k)};
-  g.b.dense = {advance(args.b, i), args.b.dtype, stride_of(args.b.column_stride, args.n),
-               stride_of(args.b.row_stride, args.k)};
+  g.a.dense = rows_of(args.a, i, args.k);
+  g.b.dense = columns_of(args.b, i, args.k, args.n);
+  if (args.tail_k > 0) {
+    g.k += args.tail_k;
+    g.a.tail_k = g.b.tail_k = args.tail_k;
+    g.a.tail = rows_of(args.a_tail, i, args.tail_k);
+    g.b.tail = columns_of(args.b_tail, i, args.tail_k, args.n);
+  }
   g.b.prepacked = args.prepacked_b;
   g.c.data = static_cast<char*>(args.c) +
              i * args.c_batch_stride * static_cast<int64_t>(item_size(args.c_dtype));
@@ -55,6 +66,7 @@ MatmulArguments merge_batch(MatmulArguments args) {
     args.a.row_stride = args.a.batch_stride;
     args.c_row_stride = args.c_batch_stride;
   }
+  if (args.tail_k > 0) return args;
   const bool one_b = args.prepacked_b != nullptr || args.b.batch_stride == 0;
   if (args.batch > 1 && one_b && args.a.batch_stride == args.m * args.a.row_stride &&
       args.c_batch_stride == args.m * args.c_row_stride) {

@@ -20,6 +20,11 @@ struct MatmulOperand {
 struct MatmulArguments {
   int64_t m = 0, n = 0, k = 0, batch = 1;
   MatmulOperand a, b;
+  // Where tail_k > 0: C also gets alpha * A'_i[m,tail_k] * B'_i[tail_k,n], a low-rank product as a
+  // rule, without a pass over C of its own. `k` counts A's columns alone, in whole steps
+  // (GemmLayout::values_per_step).
+  MatmulOperand a_tail, b_tail;
+  int64_t tail_k = 0;
   const void* prepacked_b = nullptr;  // in place of b, for the whole batch
   void* c = nullptr;
   DType c_dtype = DType::kFloat32;

@@ -58,11 +58,32 @@ void check_operands(const Tensor& a, const Tensor& b, const MatmulOptions& optio
   }
 }
 
+void check_tail(const Tensor& a, const Tensor& b, const MatmulOptions& options) {
+  const Tensor &left = *options.tail_a, &right = *options.tail_b;
+  check(a.ndim == 2 && b.ndim == 2 && left.ndim == 2 && right.ndim == 2 &&
+            options.prepacked_b == nullptr,
+        "matmul: a low-rank tail goes with plain matrices, found ", shape_of(a), " and ",
+        shape_of(b));
+  check(is_floating(left.dtype) && is_floating(right.dtype),
+        "matmul: expected floating dtypes of the low-rank tail, found ", name_of(left.dtype),
+        " and ", name_of(right.dtype));
+  check(left.shape[0] == a.shape[0] && right.shape[1] == b.shape[1] &&
+            left.shape[1] == right.shape[0],
+        "matmul: a low-rank tail ", shape_of(left), " times ", shape_of(right),
+        " does not fit a product of ", shape_of(a), " and ", shape_of(b));
+  check_same_device("matmul", {&a, &left, &right});
+  // A step of the products takes pairs of bfloat16 at most.
+  check(a.shape[1] % 2 == 0, "matmul: a low-rank tail needs an even number of columns of ",
+        shape_of(a));
+}
+
 }  // namespace
 
 void matmul_into(const Tensor& target, const Tensor& a, const Tensor& b, float beta,
                  const MatmulOptions& options) {
   check_operands(a, b, options);
+  const bool has_tail = options.tail_a != nullptr && options.tail_b != nullptr;
+  if (has_tail) check_tail(a, b, options);
   check_writable("matmul", target);
   check(target.is_contiguous() && target.dtype == options.dtype,
         "matmul: the target must be contiguous ", name_of(options.dtype));
@@ -81,6 +102,12 @@ void matmul_into(const Tensor& target, const Tensor& a, const Tensor& b, float b
   arguments.k = a.size(-1);
   arguments.a = {a.raw(), a.dtype, a.stride(-2), a.stride(-1), 0};
   arguments.b = {b.raw(), b.dtype, b.stride(-2), b.stride(-1), 0};
+  if (has_tail) {
+    const Tensor &left = *options.tail_a, &right = *options.tail_b;
+    arguments.tail_k = left.shape[1];
+    arguments.a_tail = {left.raw(), left.dtype, left.strides[0], left.strides[1], 0};
+    arguments.b_tail = {right.raw(), right.dtype, right.strides[0], right.strides[1], 0};
+  }
   arguments.c = target.raw();
   arguments.c_dtype = target.dtype;
   arguments.c_row_stride = arguments.n;

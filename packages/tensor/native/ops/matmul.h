@@ -8,12 +8,15 @@ struct MatmulOptions {
   DType dtype = DType::kFloat32;        // of the result
   Compute compute = Compute::kFloat32;  // what operands are rounded to; sums are float32
   float alpha = 1;
-  const Tensor* bias = nullptr;         // [n]
+  const Tensor* bias = nullptr;  // [n]
+  // a' [m, r] and b' [r, n]: alpha * a' · b' is added. Only for matrices, and not with prepacked_b.
+  const Tensor* tail_a = nullptr;
+  const Tensor* tail_b = nullptr;
   const Tensor* prepacked_b = nullptr;  // what `prepack` made of this very b; read in its place
 };
 
-// alpha * a · b + bias for a [..., m, k] and b [..., k, n]; leading dimensions broadcast. Any
-// floating dtypes and strides.
+// alpha * (a · b + a' · b') + bias for a [..., m, k] and b [..., k, n]; leading dimensions
+// broadcast. Any floating dtypes and strides.
 Tensor matmul(const Tensor& a, const Tensor& b, const MatmulOptions& options);
 
 // target = alpha * a · b + beta * target, in place. target [..., m, n] is contiguous and has the

@@ -104,16 +104,18 @@ struct Case {
   int a_form = 0, b_form = 0;  // 0: k contiguous, 1: k strided, 2: neither
   float alpha = 1, beta = 0;
   bool bias = false, shared_b = false;
+  int64_t tail = 0;  // columns of A', rows of B'
 };
 
 std::string name(const char* isa, const Case& t) {
   char text[256];
-  snprintf(
-      text, sizeof text,
-      "%s: m %ld n %ld k %ld batch %ld a %s/%d b %s/%d c %s compute %s alpha %g beta %g bias %d",
-      isa, static_cast<long>(t.m), static_cast<long>(t.n), static_cast<long>(t.k),
-      static_cast<long>(t.batch), name_of(t.a), t.a_form, name_of(t.b), t.b_form, name_of(t.c),
-      t.compute == Compute::kBFloat16 ? "bf16" : "f32", t.alpha, t.beta, t.bias);
+  snprintf(text, sizeof text,
+           "%s: m %ld n %ld k %ld batch %ld a %s/%d b %s/%d c %s compute %s alpha %g beta %g bias "
+           "%d tail %ld",
+           isa, static_cast<long>(t.m), static_cast<long>(t.n), static_cast<long>(t.k),
+           static_cast<long>(t.batch), name_of(t.a), t.a_form, name_of(t.b), t.b_form, name_of(t.c),
+           t.compute == Compute::kBFloat16 ? "bf16" : "f32", t.alpha, t.beta, t.bias,
+           static_cast<long>(t.tail));
   return text;
 }
 
@@ -136,7 +138,15 @@ void run(const char* isa, const GemmKernels& kernels, const Case& t) {
   const Buffer before(t.batch * t.m * ldc + 1, t.c);
   const auto [a_lane, a_k] = strides(t.a_form, t.m, t.k);
   const auto [b_lane, b_k] = strides(t.b_form, t.n, t.k);
+  const int64_t a_tail_size = extent(t.a_form, t.m, t.tail),
+                b_tail_size = extent(t.b_form, t.n, t.tail);
+  Buffer a_tail(a_tail_size, t.a), b_tail(b_tail_size, t.b);
+  const auto [a_tail_lane, a_tail_k] = strides(t.a_form, t.m, t.tail);
+  const auto [b_tail_lane, b_tail_k] = strides(t.b_form, t.n, t.tail);
   MatmulArguments args;
+  args.tail_k = t.tail;
+  args.a_tail = {a_tail.data(), t.a, a_tail_lane, a_tail_k, 0};
+  args.b_tail = {b_tail.data(), t.b, b_tail_k, b_tail_lane, 0};
   args.m = t.m, args.n = t.n, args.k = t.k, args.batch = t.batch;
   args.a = {a.data(), t.a, a_lane, a_k, a_size};
   args.b = {b.data(), t.b, b_k, b_lane, t.shared_b ? 0 : b_size};
@@ -161,6 +171,12 @@ void run(const char* isa, const GemmKernels& kernels, const Case& t) {
         row = point % 3 == 0 ? t.m - 1 : random_source.below(t.m),
         column = point % 3 == 1 ? t.n - 1 : random_source.below(t.n);
       double sum = 0, size = 1e-30;
+      for (int64_t l = 0; l < t.tail; ++l) {
+        const double product = rounded(a_tail[row * a_tail_lane + l * a_tail_k]) *
+                               rounded(b_tail[column * b_tail_lane + l * b_tail_k]);
+        sum += product;
+        size += std::fabs(product);
+      }
       for (int64_t l = 0; l < t.k; ++l) {
         const double product =
             rounded(a[i * a_size + row * a_lane + l * a_k]) *
@@ -194,7 +210,7 @@ void run(const char* isa, const GemmKernels& kernels, const Case& t) {
     expect(again.words == c.words,
            what + ": other bits with " + std::to_string(threads) + " threads");
   }
-  if (t.batch == 1 || t.shared_b) {
+  if ((t.batch == 1 || t.shared_b) && t.tail == 0) {
     const size_t bytes = kernels.prepacked_bytes(t.compute, t.n, t.k);
     void* packed = aligned_alloc(64, (bytes + 63) / 64 * 64);
     memset(packed, 0xff, bytes);
@@ -218,6 +234,8 @@ void run(const char* isa, const GemmKernels& kernels, const Case& t) {
     args.m = 1;
     args.a.data =
         static_cast<char*>(a.data()) + (t.m - 1) * a_lane * static_cast<int64_t>(item_size(t.a));
+    args.a_tail.data = static_cast<char*>(a_tail.data()) +
+                       (t.m - 1) * a_tail_lane * static_cast<int64_t>(item_size(t.a));
     args.c =
         static_cast<char*>(again.data()) + (t.m - 1) * ldc * static_cast<int64_t>(item_size(t.c));
     kernels.matmul(args);
@@ -304,6 +322,27 @@ void batches(const char* isa, const GemmKernels& kernels) {
   Case large{150, 160, 200};
   large.batch = 3;
   run(isa, kernels, large);
+}
+
+void low_rank_tails(const char* isa, const GemmKernels& kernels) {
+  const int64_t list[][4] = {{1, 33, 2, 1},      {5, 3, 64, 16},   {29, 37, 66, 7},
+                             {100, 96, 1010, 3}, {64, 50, 576, 8}, {40, 1060, 1024, 16},
+                             {1100, 90, 90, 5},  {33, 70, 1088, 64}, {31, 8, 0, 4}};
+  int variant = 0;
+  for (const auto& shape : list)
+    for (int form = 0; form < 9; ++form, ++variant) {
+      Case t{shape[0], shape[1], shape[2]};
+      t.tail = shape[3];
+      t.a_form = form / 3, t.b_form = form % 3;
+      t.a = variant % 2 == 0 ? DType::kFloat32 : DType::kBFloat16;
+      t.b = variant % 4 < 2 ? DType::kFloat32 : DType::kBFloat16;
+      t.c = variant % 3 == 0 ? DType::kBFloat16 : DType::kFloat32;
+      t.compute = variant % 5 < 2 ? Compute::kBFloat16 : Compute::kFloat32;
+      t.alpha = variant % 7 == 0 ? 0.5f : 1;
+      t.beta = variant % 4 == 1 ? 1 : 0;
+      t.bias = variant % 3 == 1;
+      run(isa, kernels, t);
+    }
 }
 
 void non_finite(const char* isa, const GemmKernels& kernels) {
@@ -453,6 +492,7 @@ int main(int argc, char** argv) {
     shapes(table.isa, *table.kernels);
     chunks(table.isa, *table.kernels);
     batches(table.isa, *table.kernels);
+    low_rank_tails(table.isa, *table.kernels);
     non_finite(table.isa, *table.kernels);
     sources_and_sinks(table.isa, *table.kernels);
     prepacked_is_checked(table.isa, *table.kernels);

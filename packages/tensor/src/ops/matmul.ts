@@ -13,6 +13,16 @@ import { UNARY } from "./operation-codes.ts";
 import { sumTo } from "./reduce.ts";
 import { permute, reshape, transpose } from "./shape.ts";
 
+/** What `product` may do besides multiplying. */
+export interface ProductOptions {
+  alpha?: number;
+  bias?: Tensor | undefined;
+  /** b in the order in which products read it; in its place. */
+  packed?: Tensor | undefined;
+  /** [m, r] and [r, n], whose product is added. Only for matrices with an even k. */
+  tail?: readonly [Tensor, Tensor];
+}
+
 /** The dtype of a product's result; operands that are bfloat16 in part are multiplied as bfloat16 when the result is. */
 function productDtype(a: Tensor, b: Tensor): DType {
   const forced = autocastDtype();
@@ -22,19 +32,30 @@ function productDtype(a: Tensor, b: Tensor): DType {
 }
 
 // a · b in `dtype`, not recorded. Products with a bfloat16 result or two bfloat16 operands are computed in bfloat16.
-function product(
+export function product(
   a: Tensor,
   b: Tensor,
   dtype: DType,
   inBFloat16: boolean,
-  { alpha = 1, bias, packed }: { alpha?: number; bias?: Tensor | undefined; packed?: Tensor | undefined } = {},
+  { alpha = 1, bias, packed, tail }: ProductOptions = {},
 ): Tensor {
+  const [tailA, tailB] = tail ?? [];
   return new Tensor(
-    native.matmul(a.handle, b.handle, dtypeCode(dtype), inBFloat16, alpha, bias?.handle, packed?.handle),
+    native.matmul(
+      a.handle,
+      b.handle,
+      dtypeCode(dtype),
+      inBFloat16,
+      alpha,
+      bias?.handle,
+      packed?.handle,
+      tailA?.handle,
+      tailB?.handle,
+    ),
   );
 }
 
-function swapLast(x: Tensor): Tensor {
+export function swapLast(x: Tensor): Tensor {
   return transpose(x, -1, -2);
 }
 
@@ -80,7 +101,7 @@ interface PackedWeight {
 }
 const packedWeights = new WeakMap<Tensor, PackedWeight>();
 
-function packedWeight(weight: Tensor, inBFloat16: boolean): PackedWeight | undefined {
+export function packedWeight(weight: Tensor, inBFloat16: boolean): PackedWeight | undefined {
   const packed = packedWeights.get(weight);
   return packed !== undefined && packed.inBFloat16 === inBFloat16 && !weight.requiresGrad ? packed : undefined;
 }
@@ -112,7 +133,7 @@ export function releasePackedWeight(weight: Tensor): void {
 }
 
 // [..., n] → [rows, n]
-function asRows(x: Tensor): Tensor {
+export function asRows(x: Tensor): Tensor {
   return x.ndim === 2
     ? x
     : reshape(x, [x.shape.slice(0, -1).reduce((rows, size) => rows * size, 1), x.shape.at(-1) as number]);
