@@ -17,3 +17,12 @@ export { runAtOnce, runInSlices, type Sliced } from "./packing/sliced.ts";
 export { createMultipackLoader, type MultipackInput, type MultipackSettings } from "./data/create-multipack.ts";
 export { MultipackLoader, type BatchLayout } from "./data/multipack-loader.ts";
 export { collatePackedRows, type PackedRowsOptions } from "./data/packed-rows.ts";
+
+// ---- Padding-free training -----------------------------------------------------------------------------------------------------
+export { flattenSamples, type FlattenedBatch, type FlattenOptions } from "./padding-free/flatten-samples.ts";
+export { paddingFreeRule } from "./padding-free/padding-free-rule.ts";
+export { variableLengthCausalAttention } from "./padding-free/variable-length-causal-attention.ts";
+
+// ---- Plugins -------------------------------------------------------------------------------------------------------------------
+export { paddingFreeAccelerationPlugin } from "./padding-free/padding-free-plugin.ts";
+export { plugins } from "./plugins.ts";

@@ -9,6 +9,9 @@ import {
 } from "@fms-accel/tensor";
 import { type AttentionSettings, nativeAddon } from "../native.ts";
 
+/** Of a head, as the kernels check it. */
+export const MOST_HEAD_DIM = 256;
+
 export interface VariableLengthAttentionOptions {
   /** Factor of the scores, from 1e-12 to 1e6; default 1 / √head_dim. */
   scale?: number | undefined;
