@@ -53,6 +53,7 @@ export function flattenSamples(samples: readonly Sample[], options: FlattenOptio
     sequenceIds,
     cuSeqlens,
     maxLength,
+    samples: samples.length,
     tokens: total,
     trainableTokens,
   };

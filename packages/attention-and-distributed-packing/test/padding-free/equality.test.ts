@@ -114,7 +114,7 @@ describe.each(MODELS)("%s", (name) => {
       for (const [key, parameter] of model.namedParameters()) {
         const gradient = fixture.get(`packed.grad.${key}`);
         if (gradient === undefined) continue;
-        const difference = relativeDifference(parameter.grad!.toFloat32Array(), gradient.data as Float32Array);
+        const difference = relativeDifference(parameter.grad!.toFloat32Array(), gradient.data);
         expect(difference, key).toBeLessThanOrEqual(GRADIENT);
       }
     }
