@@ -1,4 +1,4 @@
-import { definePlugin } from "@fms-accel/framework";
+import { type AccelerationPlugin, definePlugin } from "@fms-accel/framework";
 import { z } from "zod";
 import { nativeAddon } from "../native.ts";
 import { flattenSamples } from "./flatten-samples.ts";
@@ -8,7 +8,7 @@ const PATH = "training.attention.padding_free";
 const METHODS = ["huggingface"] as const;
 
 /** Batches without padding: samples lie one behind the other in one row, and no token attends to another sample. */
-export const paddingFreeAccelerationPlugin = definePlugin({
+export const paddingFreeAccelerationPlugin: AccelerationPlugin = definePlugin({
   name: "PaddingFreeAccelerationPlugin",
   description: "Batches without padding, and attention that takes time for each sample alone",
   paths: { allOf: [PATH] },

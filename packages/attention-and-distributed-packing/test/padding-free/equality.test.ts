@@ -8,6 +8,7 @@ import { autocast, engineExternal, engineInfo, memoryStats, scope, TensorError }
 import { readJsonFixture, relativeDifference } from "@fms-accel/test-utilities";
 import { collate, type Sample } from "@fms-accel/trainer";
 import { afterEach, describe, expect, test } from "vitest";
+import { collatePackedRows } from "../../src/data/packed-rows.ts";
 import { nativeAddon } from "../../src/native.ts";
 import { flattenSamples } from "../../src/padding-free/flatten-samples.ts";
 import { paddingFreeRule } from "../../src/padding-free/padding-free-rule.ts";
@@ -20,7 +21,6 @@ import {
   LENGTH_DEPENDENT,
   MODELS,
   openGoldenModel,
-  packedRows,
   stepNumbers,
   type StepNumbers,
 } from "../support/golden-models.ts";
@@ -54,6 +54,7 @@ function expectSame(found: StepNumbers, expected: StepNumbers, label: string): v
 }
 
 const padded = (samples: readonly Sample[]) => collate(samples, { padTokenId: 0 });
+const packed = (samples: readonly Sample[]) => collatePackedRows(halves(samples), { padTokenId: 0 });
 const halves = (samples: readonly Sample[]) =>
   [samples.slice(0, 2), samples.slice(2)].filter((half) => half.length > 0);
 
@@ -67,7 +68,7 @@ describe.each(MODELS)("%s", (name) => {
     const expected = stepNumbers(await openGoldenModel(name, changes), [padded(samples)]);
     const { model, said } = patched(await openGoldenModel(name, changes));
     expectSame(stepNumbers(model, [flattenSamples(samples)]), expected, "padding-free");
-    expectSame(stepNumbers(model, [packedRows(samples, 0)]), expected, "packed rows");
+    expectSame(stepNumbers(model, [packed(samples)]), expected, "packed rows");
     if (!LENGTH_DEPENDENT.includes(name)) {
       const unpatched = await openGoldenModel(name, changes);
       expectSame(

@@ -97,37 +97,6 @@ export function leakingBatch(samples: readonly Sample[]): Batch {
   };
 }
 
-/** Pairs of samples side by side in padded rows, numbered by `sequenceIds` from 1; padding is 0. */
-export function packedRows(samples: readonly Sample[], padTokenId: number): Batch {
-  const pairs = Array.from({ length: Math.ceil(samples.length / 2) }, (_, i) => samples.slice(2 * i, 2 * i + 2));
-  const width = 2 + Math.max(...pairs.map((pair) => pair.reduce((sum, { inputIds }) => sum + inputIds.length, 0)));
-  const fill = (value: number): Int32Array => new Int32Array(pairs.length * width).fill(value);
-  const [inputIds, labels, positionIds, sequenceIds] = [fill(padTokenId), fill(-100), fill(0), fill(0)];
-  let tokens = 0;
-  for (const [row, pair] of pairs.entries()) {
-    let at = row * width;
-    for (const [number, sample] of pair.entries()) {
-      sample.inputIds.forEach((id, t) => {
-        inputIds[at + t] = id;
-        labels[at + t] = t === 0 ? -100 : sample.labels[t]!;
-        positionIds[at + t] = t;
-        sequenceIds[at + t] = number + 1;
-      });
-      at += sample.inputIds.length;
-      tokens += sample.inputIds.length;
-    }
-  }
-  return {
-    shape: [pairs.length, width],
-    inputIds,
-    labels,
-    positionIds,
-    sequenceIds,
-    tokens,
-    trainableTokens: samples.reduce((sum, sample) => sum + countTrainable(sample.labels), 0),
-  };
-}
-
 /** An integer input of the fixture as int32. */
 export function goldenInput(tensors: ReadonlyMap<string, ReferenceTensor>, key: string) {
   const { data, shape } = tensors.get(key)!;
