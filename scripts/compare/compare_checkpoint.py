@@ -41,7 +41,7 @@ def main() -> None:
     folders = [Path(p) for p in sys.argv[1:]] or sorted((ROOT / "packages-private/fixtures/models").iterdir())
     worst = 0.0
     for folder in folders:
-        for options in ([], ["--shards", "60KB"], ["--fresh"]):
+        for options in ([], ["--shards", "60KB"], ["--fresh"], ["--train"]):
             difference = check(folder, *options)
             worst = max(worst, difference)
             print(f"{folder.name:24} {' '.join(options) or 'one file':16} largest difference of a logit {difference:.2e}")

@@ -5,6 +5,7 @@ import type { Tensor } from "@fms-accel/tensor";
 
 import { writeTextAtomically } from "../files/atomic-write.ts";
 import type { CausalLM } from "../modeling/causal-lm.ts";
+import { pythonJson, type PythonJsonValue } from "../peft/python-json.ts";
 import { writeShards } from "../safetensors/shards.ts";
 import { CONFIG_FILE } from "./auto-config.ts";
 
@@ -59,6 +60,48 @@ function savedGenerationConfig(model: CausalLM): Record<string, unknown> {
   return { _from_model_config: true, ...Object.fromEntries(entries) };
 }
 
-function writeJson(path: string, value: unknown): void {
-  writeTextAtomically(path, `${JSON.stringify(value, undefined, 2)}\n`);
+/**
+ * Settings that transformers declares as floats: its configurations refuse a whole number there, and JavaScript does not know 30 from
+ * 30.0. The last ones are of RoPE's sections.
+ */
+const FLOAT_KEYS: ReadonlySet<string> = new Set([
+  "attn_logit_softcapping",
+  "clip_qkv",
+  "final_logit_softcapping",
+  "initializer_range",
+  "layer_norm_eps",
+  "layer_norm_epsilon",
+  "logit_scale",
+  "norm_eps",
+  "norm_epsilon",
+  "rms_norm_eps",
+  "router_aux_loss_coef",
+  "router_jitter_noise",
+  "attention_factor",
+  "beta_fast",
+  "beta_slow",
+  "factor",
+  "high_freq_factor",
+  "low_freq_factor",
+  "mscale",
+  "mscale_all_dim",
+]);
+
+/** Writes settings as transformers does: keys in order, floats with a point or an exponent. */
+function writeJson(path: string, value: Readonly<Record<string, unknown>>): void {
+  writeTextAtomically(path, `${pythonJson(withFloats(value, ""))}\n`);
+}
+
+function withFloats(value: unknown, key: string): PythonJsonValue {
+  if (typeof value === "number") {
+    return Number.isInteger(value) && !FLOAT_KEYS.has(key) ? value : { float: value };
+  }
+  if (Array.isArray(value)) {
+    return value.map((item) => withFloats(item, key));
+  }
+  if (typeof value === "object" && value !== null) {
+    const given = Object.entries(value).filter(([, item]) => item !== undefined);
+    return Object.fromEntries(given.map(([name, item]) => [name, withFloats(item, name)]));
+  }
+  return value as PythonJsonValue;
 }

@@ -1,4 +1,4 @@
-import { add, type Device, type DType, empty, matmul, Module, Parameter, type Tensor } from "@fms-accel/tensor";
+import { type Device, type DType, empty, linear, Module, Parameter, type Tensor, transpose } from "@fms-accel/tensor";
 
 /** GPT-2's linear layer: y = x · weight + bias, the weight stored `[in, out]`, transposed to that of a Linear. */
 export class Conv1D extends Module {
@@ -17,6 +17,6 @@ export class Conv1D extends Module {
 
   /** `[..., in]` to `[..., out]` */
   forward(x: Tensor): Tensor {
-    return add(matmul(x, this.weight), this.bias);
+    return linear(x, transpose(this.weight, 0, 1), this.bias); // the bias is added before the sum is rounded
   }
 }

@@ -45,10 +45,6 @@ export interface ExpectedDocument {
     readonly hf_loss_with_num_items_in_batch: number;
   };
   readonly packed: { readonly loss: number };
-  readonly bf16: {
-    readonly loss: number;
-    readonly logits_vs_float32: { readonly max_abs: number; readonly mean_abs: number };
-  };
 }
 
 export interface Golden {

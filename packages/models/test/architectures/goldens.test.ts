@@ -1,11 +1,11 @@
-/** Every dense architecture against the reference: logits, loss, gradients; padded, packed, checkpointed, in bfloat16. */
+/** Every dense architecture against the reference: logits, loss, gradients; padded, packed, checkpointed. bfloat16.test.ts: in bfloat16. */
 import { type Module, noGrad, type Tensor, tensor } from "@fms-accel/tensor";
 import { expectClose, relativeDifference } from "@fms-accel/test-utilities";
 import { describe, expect, it } from "vitest";
 
 import { batch, DENSE_CASES, golden, inScope, maskedRows, openModel, takeGradients } from "./golden.ts";
 
-/** Absolute, on logits of magnitude 1 to 10; relative to the largest value for gradients. */
+/** Absolute for logits, whose magnitude is 1 to 10; relative to the largest value for gradients. */
 const LOGITS = 1e-5;
 const LOSS = 1e-6;
 const GRADIENT = 1e-5;
@@ -26,7 +26,7 @@ describe.each(DENSE_CASES)("%s", (name) => {
     expectClose(
       maskedRows(found.logits, mask, width),
       maskedRows(fixture.data("logits"), mask, width),
-      { absolute: LOGITS, relative: LOGITS },
+      { absolute: LOGITS },
       "logits",
     );
     expect(Math.abs(found.loss - fixture.document.loss.hf_loss)).toBeLessThanOrEqual(
@@ -78,7 +78,7 @@ describe.each(DENSE_CASES)("%s", (name) => {
       if (fixture.has("packed.logits")) {
         // Frequencies that depend on the length of the call make one row differ from its sequences alone, there as here.
         const expected = fixture.data(oneRow ? "packed.logits_one_row" : "packed.logits");
-        expectClose(found.logits, expected, { absolute: LOGITS, relative: LOGITS }, "packed logits");
+        expectClose(found.logits, expected, { absolute: LOGITS }, "packed logits");
       }
       if (!oneRow) {
         expect(Math.abs(found.loss - fixture.document.packed.loss)).toBeLessThanOrEqual(LOSS * found.loss);
@@ -88,27 +88,6 @@ describe.each(DENSE_CASES)("%s", (name) => {
         }
       }
     }
-  });
-
-  it("stays as near to float32 in bfloat16 as the reference does", async () => {
-    const model = await openModel(name, { dtype: "bfloat16" });
-    const { logits, loss } = inScope(() => {
-      const output = noGrad(() => model.forward(batch(fixture)));
-      return { logits: output.logits.toFloat32Array(), loss: output.loss!.item() };
-    });
-    const ours = maskedRows(logits, mask, width);
-    const exact = maskedRows(fixture.data("logits"), mask, width);
-    let sum = 0;
-    let largest = 0;
-    ours.forEach((value, index) => {
-      const difference = Math.abs(value - exact[index]!);
-      sum += difference;
-      largest = Math.max(largest, difference);
-    });
-    const { max_abs, mean_abs } = fixture.document.bf16.logits_vs_float32;
-    expect(sum / ours.length).toBeLessThanOrEqual(1.1 * mean_abs);
-    expect(largest).toBeLessThanOrEqual(1.5 * max_abs);
-    expect(Math.abs(loss - fixture.document.loss.hf_loss)).toBeLessThanOrEqual(0.02);
   });
 });
 
@@ -132,7 +111,7 @@ describe.each(["llama", "mistral", "gpt_bigcode"])("%s, padded on the left", (na
     expectClose(
       maskedRows(logits, mask, width),
       maskedRows(fixture.data("left.logits"), mask, width),
-      { absolute: LOGITS, relative: LOGITS },
+      { absolute: LOGITS },
       "left-padded logits",
     );
     expect(logits.every(Number.isFinite)).toBe(true);

@@ -1,8 +1,8 @@
-/** Architectures with experts against the reference: with and without the router loss, padded, packed, checkpointed, in bfloat16. */
+/** Architectures with experts against the reference: with and without the router loss, padded, packed, checkpointed. */
 import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { noGrad, type Tensor, tensor } from "@fms-accel/tensor";
+import { type Tensor, tensor } from "@fms-accel/tensor";
 import { expectClose, fixturePath, relativeDifference, temporaryDirectory } from "@fms-accel/test-utilities";
 import { describe, expect, it } from "vitest";
 
@@ -83,7 +83,7 @@ describe.each(CASES)("%s", (name) => {
     expectClose(
       maskedRows(found.logits, mask, width),
       maskedRows(fixture.data("logits"), mask, width),
-      { absolute: LOGITS, relative: LOGITS },
+      { absolute: LOGITS },
       "logits",
     );
     expect(routerLogits).toHaveLength(model.config.numHiddenLayers);
@@ -92,7 +92,7 @@ describe.each(CASES)("%s", (name) => {
       expectClose(
         maskedRows(logits, mask, experts),
         maskedRows(fixture.data(`router_logits.${layer}`), mask, experts),
-        { absolute: LOGITS, relative: LOGITS },
+        { absolute: LOGITS },
         `router logits of layer ${layer}`,
       );
     }
@@ -188,28 +188,13 @@ describe.each(CASES)("%s", (name) => {
       const gradients = takeGradients(model);
       expectLoss(found.loss, fixture.document.packed.loss);
       if (fixture.has("packed.logits")) {
-        expectClose(found.logits, fixture.data("packed.logits"), { absolute: LOGITS, relative: LOGITS }, "logits");
+        expectClose(found.logits, fixture.data("packed.logits"), { absolute: LOGITS }, "logits");
         expectGradients(gradients, fixture, "packed.grad");
       } else {
         // The padded batch holds the same sequences.
         const padded = maskedRows(fixture.data("logits"), mask, width);
-        expectClose(found.logits, padded, { absolute: LOGITS, relative: LOGITS }, "logits");
+        expectClose(found.logits, padded, { absolute: LOGITS }, "logits");
       }
     }
-  });
-
-  it("stays as near to float32 in bfloat16 as the reference does", async () => {
-    const model = await openModel(name, { dtype: "bfloat16" });
-    const { logits, loss } = inScope(() => {
-      const output = noGrad(() => model.forward(batch(fixture)));
-      return { logits: output.logits.toFloat32Array(), loss: output.loss!.item() };
-    });
-    const ours = maskedRows(logits, mask, width);
-    const exact = maskedRows(fixture.data("logits"), mask, width);
-    const differences = ours.map((value, index) => Math.abs(value - exact[index]!));
-    const { max_abs, mean_abs } = fixture.document.bf16.logits_vs_float32;
-    expect(differences.reduce((sum, value) => sum + value, 0) / differences.length).toBeLessThanOrEqual(1.1 * mean_abs);
-    expect(Math.max(...differences)).toBeLessThanOrEqual(1.5 * max_abs);
-    expect(Math.abs(loss - losses.hf_loss)).toBeLessThanOrEqual(0.02);
   });
 });
