@@ -59,9 +59,9 @@ DenseOperand by_column(const Matrix& m) {
   return {m.data, m.dtype, 1, m.row_stride, nullptr, m.index};
 }
 
-// C [m, n] = alpha * A · B + beta * C, float32, rows of C `n` apart.
-void multiply(const AttentionArguments& p, int64_t m, int64_t n, int64_t k, float alpha,
-              const DenseOperand& a, const DenseOperand& b, float beta, float* c) {
+// C [m, n] = A · B + beta * C, float32, rows of C `n` apart.
+void multiply(const AttentionArguments& p, int64_t m, int64_t n, int64_t k, const DenseOperand& a,
+              const DenseOperand& b, float beta, float* c) {
   GemmArguments arguments;
   arguments.m = m;
   arguments.n = n;
@@ -71,7 +71,6 @@ void multiply(const AttentionArguments& p, int64_t m, int64_t n, int64_t k, floa
   arguments.c.data = c;
   arguments.c.row_stride = n;
   arguments.compute = p.compute_bfloat16 ? Compute::kBFloat16 : Compute::kFloat32;
-  arguments.alpha = alpha;
   arguments.beta = beta;
   kGemmKernels.gemm(arguments);
 }
@@ -128,19 +127,26 @@ struct Block {
   }
 };
 
-// scores[0, count) of row i against keys [first, first + count): caps them and sets those of
-// invisible keys to -inf.
-void mask_row(const AttentionArguments& p, int64_t batch, int64_t i, int64_t first, int64_t count,
-              float* scores) {
-  if (p.soft_cap > 0) {
-    for (int64_t j = 0; j < count; ++j)
-      scores[j] = p.soft_cap * __builtin_tanhf(scores[j] / p.soft_cap);
-  }
+// What exponents of scores are multiplied by. A cap acts on scaled scores, and the largest score is
+// the largest scaled one only for a positive scale: these are scaled beforehand.
+float factor_of_scores(const AttentionArguments& p) {
+  return p.soft_cap > 0 || !(p.scale > 0) ? 1.0f : p.scale;
+}
+
+// Prepares the products q · k of row i with keys [first, first + count): scales and caps them where
+// `factor_of_scores` does not, and sets those of keys that a mask hides to -inf. Returns which of
+// them the row may see by position; the others are left alone.
+KeyRange mask_row(const AttentionArguments& p, int64_t batch, int64_t i, int64_t first,
+                  int64_t count, float* scores) {
   const KeyRange visible = keys_of_row(p, i);
   const int64_t begin = smaller(count, larger(0, visible.begin - first)),
                 end = larger(begin, smaller(count, visible.end - first));
-  for (int64_t j = 0; j < begin; ++j) scores[j] = -kInfinity;
-  for (int64_t j = end; j < count; ++j) scores[j] = -kInfinity;
+  if (p.soft_cap > 0) {
+    for (int64_t j = begin; j < end; ++j)
+      scores[j] = p.soft_cap * __builtin_tanhf(scores[j] * p.scale / p.soft_cap);
+  } else if (!(p.scale > 0)) {
+    for (int64_t j = begin; j < end; ++j) scores[j] *= p.scale;
+  }
   if (p.key_mask != nullptr) {
     const uint8_t* mask = p.key_mask + batch * p.keys + first;
     for (int64_t j = begin; j < end; ++j) scores[j] = mask[j] != 0 ? scores[j] : -kInfinity;
@@ -150,6 +156,12 @@ void mask_row(const AttentionArguments& p, int64_t batch, int64_t i, int64_t fir
     const int32_t* segments = p.key_segments + batch * p.keys + first;
     for (int64_t j = begin; j < end; ++j) scores[j] = segments[j] == own ? scores[j] : -kInfinity;
   }
+  return {begin, end};
+}
+
+void clear_outside(const KeyRange& range, int64_t count, float* x) {
+  for (int64_t j = 0; j < range.begin; ++j) x[j] = 0;
+  for (int64_t j = range.end; j < count; ++j) x[j] = 0;
 }
 
 // The lanes of a reduction are fixed, so the order of its sum does not depend on the instruction
@@ -169,18 +181,18 @@ float row_maximum(const float* x, int64_t count) {
   return result;
 }
 
-// x = exp(x - shift), returns the sum.
-float exponentiate(float* x, int64_t count, float shift) {
+// x = exp(factor * (x - largest)), returns the sum.
+float exponentiate(float* x, int64_t count, float factor, float largest) {
   float lanes[kLanes] = {};
   int64_t j = 0;
   for (; j + kLanes <= count; j += kLanes) {
     for (int l = 0; l < kLanes; ++l) {
-      x[j + l] = exp_of(x[j + l] - shift);
+      x[j + l] = exp_of_nonpositive(factor * (x[j + l] - largest));
       lanes[l] += x[j + l];
     }
   }
   float sum = 0;
-  for (; j < count; ++j) sum += x[j] = exp_of(x[j] - shift);
+  for (; j < count; ++j) sum += x[j] = exp_of_nonpositive(factor * (x[j] - largest));
   for (const float lane : lanes) sum += lane;
   return sum;
 }
@@ -232,6 +244,7 @@ class Scratch {
 
 void attention_forward(const AttentionArguments& p) {
   const Blocks blocks(p);
+  const float factor = factor_of_scores(p);
   parallel_for(p.batch * p.kv_heads * blocks.count, [&](int64_t item, int thread) {
     // The last blocks see the most keys: they go first, so that threads end together.
     const int64_t index = blocks.count - 1 - item / (p.batch * p.kv_heads),
@@ -244,31 +257,33 @@ void attention_forward(const AttentionArguments& p) {
     int32_t indices[kRows];
     float factors[kRows];
     if (count > 0) {
-      multiply(p, rows, count, p.head_dim, p.scale,
-               by_row(block.query_rows(p.q, p.head_dim, indices)), by_row(block.key_rows(p.k)), 0,
-               scores);
+      multiply(p, rows, count, p.head_dim, by_row(block.query_rows(p.q, p.head_dim, indices)),
+               by_row(block.key_rows(p.k)), 0, scores);
     }
     for (int64_t r = 0; r < rows; ++r) {
       float* row = scores + r * count;
-      mask_row(p, block.batch, block.token(r), block.keys.begin, count, row);
-      const float maximum = row_maximum(row, count);
+      const KeyRange seen = mask_row(p, block.batch, block.token(r), block.keys.begin, count, row);
+      clear_outside(seen, count, row);
+      float* own = row + seen.begin;
+      const int64_t own_count = seen.end - seen.begin;
+      const float maximum = row_maximum(own, own_count);
       float* lse = p.lse + block.statistics_index(p, r);
       if (maximum == -kInfinity) {  // no visible key, or nothing but NaN
         bool has_nan = false;
-        for (int64_t j = 0; j < count; ++j) {
-          has_nan |= row[j] != row[j];
-          row[j] = 0;
+        for (int64_t j = 0; j < own_count; ++j) {
+          has_nan |= own[j] != own[j];
+          own[j] = 0;
         }
         factors[r] = has_nan ? __builtin_nanf("") : 0.0f;
         *lse = has_nan ? factors[r] : kInfinity;
         continue;
       }
-      const float sum = exponentiate(row, count, maximum);
+      const float sum = exponentiate(own, own_count, factor, maximum);
       factors[r] = 1.0f / sum;
-      *lse = maximum + __builtin_logf(sum);
+      *lse = factor * maximum + __builtin_logf(sum);
     }
     if (count > 0) {
-      multiply(p, rows, p.value_dim, count, 1, by_row({scores, DType::kFloat32, count}),
+      multiply(p, rows, p.value_dim, count, by_row({scores, DType::kFloat32, count}),
                by_column(block.key_rows(p.v)), 0, values);
     } else {
       for (int64_t j = 0; j < rows * p.value_dim; ++j) values[j] = 0;
@@ -286,16 +301,17 @@ namespace {
 // gradient of q · k.
 void softmax_gradient(const AttentionArguments& p, int64_t count, float lse, float delta, float* s,
                       float* d) {
+  const float factor = factor_of_scores(p);
   if (p.soft_cap > 0) {
     for (int64_t j = 0; j < count; ++j) {
-      const float capped = s[j] / p.soft_cap, weight = exp_of(s[j] - lse);
+      const float capped = s[j] / p.soft_cap, weight = exp_of_nonpositive(s[j] - lse);
       d[j] = weight > 0 ? weight * (d[j] - delta) * p.scale * (1.0f - capped * capped) : 0.0f;
       s[j] = weight;
     }
     return;
   }
   for (int64_t j = 0; j < count; ++j) {
-    const float weight = exp_of(s[j] - lse);
+    const float weight = exp_of_nonpositive(factor * s[j] - lse);
     d[j] = weight * (d[j] - delta) * p.scale;
     s[j] = weight;
   }
@@ -329,22 +345,24 @@ void attention_backward(const AttentionArguments& p) {
         const Matrix q = block.query_rows(p.q, p.head_dim, query_indices), k = block.key_rows(p.k),
                      v = block.key_rows(p.v);
         const Matrix g = block.query_rows(p.out_gradient, p.value_dim, gradient_indices);
-        multiply(p, rows, count, p.head_dim, p.scale, by_row(q), by_row(k), 0, probabilities);
-        multiply(p, rows, count, p.value_dim, 1, by_row(g), by_row(v), 0, slopes);
+        multiply(p, rows, count, p.head_dim, by_row(q), by_row(k), 0, probabilities);
+        multiply(p, rows, count, p.value_dim, by_row(g), by_row(v), 0, slopes);
         for (int64_t r = 0; r < rows; ++r) {
           widen(block.row_of(p.out_gradient, r), p.out_gradient.dtype, p.value_dim, gradient_row);
           widen(block.row_of(p.out, r), p.out.dtype, p.value_dim, out_row);
-          float* s = probabilities + r * count;
-          mask_row(p, batch, block.token(r), block.keys.begin, count, s);
-          softmax_gradient(p, count, p.lse[block.statistics_index(p, r)],
-                           dot(gradient_row, out_row, p.value_dim), s, slopes + r * count);
+          float *s = probabilities + r * count, *d = slopes + r * count;
+          const KeyRange seen = mask_row(p, batch, block.token(r), block.keys.begin, count, s);
+          clear_outside(seen, count, s);
+          clear_outside(seen, count, d);
+          softmax_gradient(p, seen.end - seen.begin, p.lse[block.statistics_index(p, r)],
+                           dot(gradient_row, out_row, p.value_dim), s + seen.begin, d + seen.begin);
         }
         const Matrix weights{probabilities, DType::kFloat32, count},
             ds{slopes, DType::kFloat32, count};
-        multiply(p, rows, p.head_dim, count, 1, by_row(ds), by_column(k), 0, dq);
-        multiply(p, count, p.value_dim, rows, 1, by_column(weights), by_column(g), 1,
+        multiply(p, rows, p.head_dim, count, by_row(ds), by_column(k), 0, dq);
+        multiply(p, count, p.value_dim, rows, by_column(weights), by_column(g), 1,
                  dv + block.keys.begin * p.value_dim);
-        multiply(p, count, p.head_dim, rows, 1, by_column(ds), by_column(q), 1,
+        multiply(p, count, p.head_dim, rows, by_column(ds), by_column(q), 1,
                  dk + block.keys.begin * p.head_dim);
       }
       for (int64_t r = 0; r < rows; ++r) {

@@ -56,6 +56,25 @@ inline float exp_of(float x) {
   return x == x ? result : x;
 }
 
+// e^x for x <= 0, as exp_of but 0 where the result would be subnormal: a weight relative to the
+// largest one. NaN stays NaN.
+inline float exp_of_nonpositive(float x) {
+  constexpr float kSmallest = -87.0f;
+  const float bounded = x < kSmallest ? kSmallest : x;
+  const float n = (bounded * 1.44269504f + kRoundFloat) - kRoundFloat;
+  const float r = (bounded - n * 0.693145752f) - n * 1.42860677e-6f;
+  float p = 1.97902438e-4f;
+  p = p * r + 1.39447585e-3f;
+  p = p * r + 8.33349767e-3f;
+  p = p * r + 4.16662936e-2f;
+  p = p * r + 1.66666659e-1f;
+  p = p * r + 5.00000007e-1f;
+  const float value = (p * r * r + r) + 1.0f;
+  const int32_t whole = static_cast<int32_t>(n);
+  const float result = value * as_float(static_cast<uint32_t>(whole + 127) << 23);
+  return x < kSmallest ? 0.0f : result;
+}
+
 // 0 where e^-x overflows (x < -88.7).
 inline float sigmoid_of(float x) { return 1.0f / (1.0f + exp_of(-x)); }
 
