@@ -17,6 +17,14 @@ export { runAtOnce, runInSlices, type Sliced } from "./packing/sliced.ts";
 export { createMultipackLoader, type MultipackInput, type MultipackSettings } from "./data/create-multipack.ts";
 export { MultipackLoader, type BatchLayout } from "./data/multipack-loader.ts";
 export { collatePackedRows, type PackedRowsOptions } from "./data/packed-rows.ts";
+export {
+  PackedDataset,
+  type PackableItem,
+  type PackedDatasetOptions,
+  type PackedItem,
+  type PaddingTokenizer,
+} from "./data/packed-dataset.ts";
+export { blockCausalMask, unpadSequences, type UnpaddedSequences } from "./data/segments.ts";
 
 // ---- Padding-free training -----------------------------------------------------------------------------------------------------
 export { flattenSamples, type FlattenedBatch, type FlattenOptions } from "./padding-free/flatten-samples.ts";
@@ -24,5 +32,6 @@ export { paddingFreeRule } from "./padding-free/padding-free-rule.ts";
 export { variableLengthCausalAttention } from "./padding-free/variable-length-causal-attention.ts";
 
 // ---- Plugins -------------------------------------------------------------------------------------------------------------------
+export { multipackAccelerationPlugin } from "./data/multipack-plugin.ts";
 export { paddingFreeAccelerationPlugin } from "./padding-free/padding-free-plugin.ts";
 export { plugins } from "./plugins.ts";

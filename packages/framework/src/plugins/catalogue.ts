@@ -33,7 +33,7 @@ export const pluginCatalogue: readonly CataloguedPackage[] = [
     entry: ".",
     description: "Attention without padding, and samples packed by length.",
     paths: ["training.attention.padding_free", "training.dataloader.multipack"],
-    options: ["padding_free", "multipack"],
+    options: ["padding_free", "multipack", "packing_capacity", "packing_rows"],
   },
   {
     packageName: "@fms-accel/accelerated-moe",

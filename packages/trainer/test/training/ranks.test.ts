@@ -4,9 +4,13 @@ import { fixturePath, readSafetensors, relativeDifference } from "@fms-accel/tes
 import { Tensor } from "@fms-accel/tensor";
 import { describe, expect, it } from "vitest";
 import {
+  BatchList,
+  collate,
   InMemoryDataset,
   loadDataset,
   SftTrainer,
+  Trainer,
+  type Batch,
   type Communicator,
   type CommunicatorBuffer,
   type LogEntry,
@@ -82,6 +86,47 @@ describe.each(["ddp2-llama", "ddp2-llama-accumulate"])("%s", (name) => {
         ).toBeLessThan(1e-4);
       }
     }
+  });
+});
+
+describe("a rank without samples in the last step", () => {
+  it("ends with the weights of one rank that has all of them", async () => {
+    const curve = readCurve("full-llama");
+    const batch = (ids: readonly number[]): Batch =>
+      collate([{ inputIds: Int32Array.from(ids), labels: Int32Array.from(ids) }], { padTokenId: 0 });
+    const nothing: Batch = {
+      shape: [0, 0],
+      inputIds: new Int32Array(),
+      labels: new Int32Array(),
+      tokens: 0,
+      trainableTokens: 0,
+    };
+    const [one, two, three] = [batch([5, 6, 7]), batch([8, 9, 10, 11]), batch([12, 13])];
+    const train = async (batches: readonly Batch[], accumulation: number, communicator?: Communicator) => {
+      const trainer = new Trainer({
+        model: await curveModel("full-llama", curve),
+        args: {
+          numTrainEpochs: 1,
+          saveStrategy: "no",
+          gradientAccumulationSteps: accumulation,
+          loggingSteps: 1,
+          noTrainableTokens: "error",
+        },
+        trainLoader: new BatchList(batches),
+        ...(communicator === undefined ? {} : { communicator }),
+        output: "silent",
+      });
+      expect(await trainer.train()).toMatchObject({ globalStep: 2 });
+      return new Map(Array.from(modelTensors(trainer.model), ([key, tensor]) => [key, tensor.toFloat32Array()]));
+    };
+    const expected = await train([one, two, three], 2);
+    const [left, right] = meetingRanks(2);
+    const found = await Promise.all([train([one, three], 1, left), train([two, nothing], 1, right)]);
+    for (const weights of found) {
+      for (const [key, values] of expected)
+        expect(relativeDifference(weights.get(key) ?? [], values)).toBeLessThan(1e-5);
+    }
+    expect(found[0]).toEqual(found[1]);
   });
 });
 

@@ -1,7 +1,7 @@
 import { definePlugin, type AccelerationPlugin } from "@fms-accel/framework";
 import { longSamplePolicies } from "@fms-accel/trainer";
 import { z } from "zod";
-import { createMultipackLoader } from "./data/create-multipack.ts";
+import { createMultipackLoader } from "./create-multipack.ts";
 
 const PATH = "training.dataloader.multipack";
 
@@ -34,9 +34,9 @@ const multipackSchema = z.strictObject({
 });
 
 /** Packs samples into batches of nearly equal token counts, with or without padding-free attention, on any number of ranks. */
-export const multipackPlugin: AccelerationPlugin = definePlugin({
+export const multipackAccelerationPlugin: AccelerationPlugin = definePlugin({
   name: "MultipackDataloaderAccelerationPlugin",
-  description: "Batches and ranks of nearly equal token counts.",
+  description: "Samples packed into batches and ranks of nearly equal token counts",
   paths: { allOf: [PATH] },
   schemas: { [PATH]: multipackSchema },
   options: [
@@ -44,19 +44,19 @@ export const multipackPlugin: AccelerationPlugin = definePlugin({
       name: "multipack",
       path: PATH,
       values: [{ name: "num_processes", type: "integer", default: null, minimum: 1, help: "Has no effect here." }],
-      help: "Pack samples into batches of nearly equal token counts.",
+      help: "pack samples into batches of nearly equal token counts",
     },
     {
       name: "packing_capacity",
       path: PATH,
       values: [{ name: "capacity", type: "integer", default: null, minimum: 1, help: "Tokens." }],
-      help: "Tokens of a packed micro-batch on one rank; default: batch size × mean length.",
+      help: "tokens of a packed micro-batch on one rank; default: batch size × mean length",
     },
     {
       name: "packing_rows",
       path: PATH,
       values: [{ name: "rows", type: "integer", default: null, minimum: 1, help: "Rows." }],
-      help: "Rows of a packed micro-batch that each hold several samples, without padding_free.",
+      help: "rows of a packed micro-batch that each hold several samples, without padding_free",
     },
   ],
 
