@@ -1,3 +1,13 @@
+// ---- Framework
+export { AccelerationFramework } from "./acceleration-framework.ts";
+export type { AugmentedRun, FrameworkOptions } from "./acceleration-framework.ts";
+export type { ActivePlugin } from "./plugins/activate-plugins.ts";
+export type { ConfigurationInput } from "./configuration/configuration-source.ts";
+export type { ConfigurationSources } from "./configuration/assemble.ts";
+export type { ConfiguredPlugin } from "./configuration/read-plugins.ts";
+export { configurationJsonSchema } from "./configuration/json-schema.ts";
+export type { JsonSchema } from "./configuration/json-schema.ts";
+
 // ---- Plugins
 export { definePlugin } from "./plugins/acceleration-plugin.ts";
 export type {

@@ -49,7 +49,7 @@ describe("a configuration file", () => {
     ["- bf16\n", "run.yaml:1:1: expected a mapping of arguments"],
     ["", 'run.yaml:1:1: expected a mapping of arguments, such as "learning_rate: 2e-4"; found an empty file.'],
     ["just text\n", "found a single value"],
-    ["[a]: 1\n", "run.yaml:1:1: expected the name of an argument, found a collection."],
+    ["[a]: 1\n", "run.yaml:1:1: expected the name of a key, found a collection."],
     ["bf16: *nowhere\n", "run.yaml:1:7"],
     ["output_dir: !!weird x\n", "run.yaml:1:13"],
     ["__proto__: 1\n", 'run.yaml:1:1: unknown key "__proto__".'],
