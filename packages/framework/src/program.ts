@@ -18,7 +18,10 @@ export const program: Program = {
     {
       name: "train",
       summary: "fine-tune a checkpoint, or train a new model",
-      load: async () => (await import("./commands/train.ts")).trainCommand,
+      load: async () => {
+        const { discoverPlugins } = await import("./plugins/discover-plugins.ts");
+        return (await import("./commands/train.ts")).createTrainCommand(await discoverPlugins());
+      },
     },
     {
       name: "evaluate",
@@ -69,6 +72,11 @@ export const program: Program = {
       name: "build",
       summary: "compile the engine and the plugins' native code; downloads nothing",
       load: async () => (await import("./commands/build.ts")).buildCommand,
+    },
+    {
+      name: "schema",
+      summary: "JSON schema of the acceleration configuration, for editors",
+      load: async () => (await import("./commands/schema.ts")).schemaCommand,
     },
     {
       name: "doctor",

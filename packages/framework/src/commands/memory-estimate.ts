@@ -17,7 +17,7 @@ import {
 } from "@fms-accel/trainer";
 import { UsageError } from "../errors.ts";
 import { machineMemory, type MachineMemory } from "./machine-memory.ts";
-import { withAdapter } from "./train-model.ts";
+import { plannedAdapter, withAdapter } from "./train-model.ts";
 
 /** One way to train, and what it takes. */
 export interface MemoryVariant extends TrainingMemory {
@@ -69,7 +69,12 @@ export async function estimateMemory(
   const dtype = choice.torchDtype === "auto" ? (config.dtype ?? stored ?? "float32") : choice.torchDtype;
   const shape = { rows: training.perDeviceTrainBatchSize, width };
   const makeModel = async (): Promise<CausalLM> =>
-    withAdapter(AutoModelForCausalLM.fromConfig(config, { dtype, onWarning: () => {} }), args, () => {});
+    withAdapter(
+      AutoModelForCausalLM.fromConfig(config, { dtype, onWarning: () => {} }),
+      args,
+      plannedAdapter(args),
+      () => {},
+    );
   const measure = (gradientCheckpointing: boolean): Promise<TrainingMemory> =>
     measureTrainingMemory(makeModel, { ...training, gradientCheckpointing }, shape);
   const [chosen, other] = [

@@ -10,24 +10,35 @@ import { readConfigurationFile } from "../cli/configuration-file.ts";
 import { spellingsOf } from "../cli/flag-table.ts";
 import { printLine, type Terminal } from "../cli/terminal.ts";
 import { UsageError } from "../errors.ts";
+import type { FlagGroup } from "../cli/flag-table.ts";
+import { splitAcceleration, type AccelerationArguments } from "./plugin-flags.ts";
 import { trainFlagGroups } from "./train-flags.ts";
 
 /** The arguments of a run, checked as a whole. */
 export interface TrainArguments extends ParsedArguments {
   readonly outputDir: string;
   readonly trainingDataPath: string;
+  readonly acceleration: AccelerationArguments;
 }
 
 /**
  * Reads `--config`, then the flags, which win over it, and checks that together they describe a run. What was given without effect is
  * printed.
  *
+ * @param pluginGroups the flags of plugins
+ *
  * @throws UsageError, ConfigurationError, ArgumentError
  */
-export function readTrainArguments({ flags }: Invocation, terminal: Terminal): TrainArguments {
+export function readTrainArguments(
+  { flags }: Invocation,
+  terminal: Terminal,
+  pluginGroups: readonly FlagGroup[] = [],
+): TrainArguments {
   const file = flags.find(({ name }) => name === "config")?.value;
   const own = flags.filter(({ name }) => name !== "config");
-  const raw = [...(typeof file === "string" ? readConfigurationFile(file, trainingNames()) : []), ...own];
+  const known = namesOf([...trainFlagGroups(), ...pluginGroups]);
+  const given = [...(typeof file === "string" ? readConfigurationFile(file, known) : []), ...own];
+  const { acceleration, rest: raw } = splitAcceleration(given, pluginGroups);
   const parsed = parseArguments(raw);
   checkModelChoice(parsed);
   checkAdapterArguments(parsed, raw);
@@ -42,16 +53,12 @@ export function readTrainArguments({ flags }: Invocation, terminal: Terminal): T
   const ignored = describeIgnoredArguments(parsed.ignored);
   for (const remark of ignored === undefined ? remarks : [ignored, ...remarks])
     printLine(notes, noteColors.yellow(remark));
-  return { ...parsed, outputDir, trainingDataPath };
+  return { ...parsed, outputDir, trainingDataPath, acceleration };
 }
 
 /** Every key that may stand in a configuration file. */
-function trainingNames(): Set<string> {
-  return new Set(
-    trainFlagGroups()
-      .flatMap(({ rows }) => rows.flatMap(spellingsOf))
-      .filter((name) => name !== "config"),
-  );
+function namesOf(groups: readonly FlagGroup[]): Set<string> {
+  return new Set(groups.flatMap(({ rows }) => rows.flatMap(spellingsOf)).filter((name) => name !== "config"));
 }
 
 function required(value: string | null, name: string, meaning: string): string {

@@ -10,7 +10,8 @@ import {
   type PreTrainedTokenizer,
 } from "@fms-accel/models";
 import { Generator } from "@fms-accel/tensor";
-import type { ParsedArguments, PeftArguments } from "@fms-accel/trainer";
+import type { ParsedArguments, PeftArguments, TrainerSlots } from "@fms-accel/trainer";
+import type { AccelerationFramework } from "../acceleration-framework.ts";
 import { warningSink, type Terminal } from "../cli/terminal.ts";
 import { UsageError } from "../errors.ts";
 import { loadTokenizer, requireFolder, tokenizerFolder } from "./load-for-use.ts";
@@ -19,45 +20,73 @@ import { loadTokenizer, requireFolder, tokenizerFolder } from "./load-for-use.ts
 export interface TrainableParts {
   readonly model: CausalLM;
   readonly tokenizer: PreTrainedTokenizer | undefined;
+  /** The parts of the trainer that plugins replace. */
+  readonly slots: TrainerSlots<CausalLM> | undefined;
 }
 
-/** Makes the model of a run: a checkpoint or a new one, with a new adapter, one to go on with, or none. */
-export async function createTrainable(args: ParsedArguments, terminal: Terminal): Promise<TrainableParts> {
+/**
+ * Makes the model of a run: a checkpoint or a new one, changed by plugins, with a new adapter, one to go on with, or none.
+ *
+ * @param framework the plugins of the run, if there are any
+ */
+export async function createTrainable(
+  args: ParsedArguments,
+  terminal: Terminal,
+  framework?: AccelerationFramework,
+): Promise<TrainableParts> {
   const { data, training } = args;
   if (data.addSpecialTokens !== null) {
     throw new UsageError(
       "--add_special_tokens: the embedding cannot be resized yet. Use a tokenizer and model that have the tokens.",
     );
   }
-  const model = await withAdapter(await createBase(args, terminal), args, warningSink(terminal));
+  const base = await createBase(args, terminal, framework);
+  const planned = plannedAdapter(args);
+  const run = await framework?.augment({ model: base, args: training, peftConfig: planned });
+  const peftConfig = run === undefined ? planned : run.peftConfig;
+  const model = await withAdapter(run?.model ?? base, args, peftConfig, warningSink(terminal));
   model.gradientCheckpointing = training.gradientCheckpointing;
-  return { model, tokenizer: await trainingTokenizer(args, terminal) };
+  return { model, tokenizer: await trainingTokenizer(args, terminal), slots: run?.slots };
+}
+
+/** The adapter that a run adds; none when it trains all weights, or goes on with one. */
+export function plannedAdapter({ model: choice, peft }: ParsedArguments): LoraConfig | undefined {
+  return choice.adapter === null && peft.peftMethod === "lora" ? loraConfig(peft, choice.modelNameOrPath) : undefined;
 }
 
 /** A model as it is trained: with a new adapter, with one to go on with, or all of it. */
 export async function withAdapter(
   base: CausalLM,
-  { model: choice, peft, training }: ParsedArguments,
+  { model: choice, training }: ParsedArguments,
+  peftConfig: LoraConfig | undefined,
   onWarning: (message: string) => void,
 ): Promise<CausalLM> {
   if (choice.adapter !== null) {
     return PeftModel.fromPretrained(base, choice.adapter, { isTrainable: true, onWarning });
   }
-  if (peft.peftMethod === "lora") {
+  if (peftConfig !== undefined) {
     const generator = new Generator(training.seed);
-    return getPeftModel(base, loraConfig(peft, choice.modelNameOrPath), { generator, onWarning });
+    return getPeftModel(base, peftConfig, { generator, onWarning });
   }
-  base.requiresGrad_(true);
+  // A plugin may have added the adapter itself.
+  if (!(base instanceof PeftModel)) base.requiresGrad_(true);
   return base;
 }
 
-async function createBase({ model, training }: ParsedArguments, terminal: Terminal): Promise<CausalLM> {
+async function createBase(
+  { model, training }: ParsedArguments,
+  terminal: Terminal,
+  framework: AccelerationFramework | undefined,
+): Promise<CausalLM> {
   const options = { dtype: model.torchDtype, device: model.device, onWarning: warningSink(terminal) };
+  const custom = framework?.requiresCustomLoading === true;
   if (model.modelConfig !== null) {
+    if (custom) throw new UsageError("--model_config: an active plugin opens a checkpoint. Use --model_name_or_path.");
     const config = await AutoConfig.fromPretrained(model.modelConfig, options);
     return AutoModelForCausalLM.fromConfig(config, { ...options, seed: training.seed });
   }
   requireFolder(model.modelNameOrPath ?? "");
+  if (custom) return framework.loadModel({ ...options, modelNameOrPath: model.modelNameOrPath ?? "" });
   return AutoModelForCausalLM.fromPretrained(model.modelNameOrPath ?? "", options);
 }
 

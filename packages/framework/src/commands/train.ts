@@ -1,14 +1,18 @@
 import { engineInfo } from "@fms-accel/tensor";
 import type { CausalLM } from "@fms-accel/models";
 import { formatDuration, SftTrainer, type DataArguments, type TrainOutput } from "@fms-accel/trainer";
+import { AccelerationFramework } from "../acceleration-framework.ts";
 import type { CommandDefinition, Invocation } from "../cli/command-definition.ts";
+import type { FlagGroup } from "../cli/flag-table.ts";
 import { printLine, type Terminal } from "../cli/terminal.ts";
+import type { PluginDiscovery } from "../plugins/plugin-discovery.ts";
 import { renderCurve, wantsLogarithm } from "../terminal/loss-chart.ts";
 import { formatCount } from "../terminal/numbers.ts";
 import { createInterruption, resumeCommand } from "./interrupt.ts";
 import { LossRecorder } from "./loss-recorder.ts";
 import { estimateMemory } from "./memory-estimate.ts";
 import { memoryLines } from "./memory-report.ts";
+import { pluginFlagGroups } from "./plugin-flags.ts";
 import { readTrainArguments, type TrainArguments } from "./train-arguments.ts";
 import { trainFlagGroups } from "./train-flags.ts";
 import { createTrainable } from "./train-model.ts";
@@ -16,48 +20,64 @@ import { createTrainable } from "./train-model.ts";
 /** What a shell reports of a program that Ctrl-C ended. */
 const EXIT_INTERRUPTED = 130;
 
-export const trainCommand: CommandDefinition = {
-  positionals: [],
-  groups: trainFlagGroups(),
-  examples: [
-    "fms-accel train --model_name_or_path ./SmolLM-135M --training_data_path data.jsonl --output_dir out \\",
-    "    --peft_method lora --r 16 --target_modules all-linear --learning_rate 2e-4 --num_train_epochs 1 --bf16",
-    "fms-accel train --config run.yaml --learning_rate 1e-4",
-  ],
+/** `train` with the plugins of a project; its flags are theirs too. */
+export function createTrainCommand(plugins: PluginDiscovery): CommandDefinition {
+  const pluginGroups = pluginFlagGroups(plugins);
+  return {
+    positionals: [],
+    groups: [...trainFlagGroups(), ...pluginGroups],
+    examples,
+    run: (invocation, terminal) => train(invocation, terminal, plugins, pluginGroups),
+  };
+}
 
-  async run(invocation, terminal): Promise<number> {
-    const args = readTrainArguments(invocation, terminal);
-    const { model, tokenizer } = await createTrainable(args, terminal);
-    const recorder = new LossRecorder();
-    const interruption = createInterruption({
-      onRequest: () => announceStop(terminal),
-      onInsist: () => process.exit(EXIT_INTERRUPTED),
-    });
-    const { validationDataPath } = args.data;
-    const trainer = new SftTrainer({
-      model,
-      tokenizer,
-      args: args.training,
-      data: { ...sampleOptions(args.data), vocabSize: model.config.vocabSize },
-      trainDataset: args.trainingDataPath,
-      ...(validationDataPath === null ? {} : { evalDataset: validationDataPath }),
-      callbacks: [recorder, { onTrainBegin: () => interruption.listen() }],
-      output: terminal.notes,
-    });
-    describeRun(model, args, terminal);
-    await describeMemory(trainer, args, terminal);
-    let result: TrainOutput;
-    try {
-      result = await trainer.train({ signal: interruption.signal });
-    } finally {
-      interruption.dispose();
-    }
-    if (result.stopped) return describeStop(result, invocation, args, terminal);
-    await trainer.saveModel();
-    describeResult(result, recorder, args, terminal);
-    return 0;
-  },
-};
+const examples: readonly string[] = [
+  "fms-accel train --model_name_or_path ./SmolLM-135M --training_data_path data.jsonl --output_dir out \\",
+  "    --peft_method lora --r 16 --target_modules all-linear --learning_rate 2e-4 --num_train_epochs 1 --bf16",
+  "fms-accel train --config run.yaml --learning_rate 1e-4",
+];
+
+async function train(
+  invocation: Invocation,
+  terminal: Terminal,
+  plugins: PluginDiscovery,
+  pluginGroups: readonly FlagGroup[],
+): Promise<number> {
+  const args = readTrainArguments(invocation, terminal, pluginGroups);
+  const say = (line: string): void => printLine(terminal.notes, line);
+  const framework = await AccelerationFramework.createIfConfigured({ ...args.acceleration, plugins, say });
+  const { model, tokenizer, slots } = await createTrainable(args, terminal, framework);
+  const recorder = new LossRecorder();
+  const interruption = createInterruption({
+    onRequest: () => announceStop(terminal),
+    onInsist: () => process.exit(EXIT_INTERRUPTED),
+  });
+  const { validationDataPath } = args.data;
+  const accelerations = framework?.readyForTrain({ model, args: args.training }) ?? [];
+  const trainer = new SftTrainer({
+    model,
+    tokenizer,
+    args: args.training,
+    data: { ...sampleOptions(args.data), vocabSize: model.config.vocabSize },
+    trainDataset: args.trainingDataPath,
+    ...(validationDataPath === null ? {} : { evalDataset: validationDataPath }),
+    ...(slots === undefined ? {} : { slots }),
+    callbacks: [...accelerations, recorder, { onTrainBegin: () => interruption.listen() }],
+    output: terminal.notes,
+  });
+  describeRun(model, args, terminal);
+  await describeMemory(trainer, args, terminal);
+  let result: TrainOutput;
+  try {
+    result = await trainer.train({ signal: interruption.signal });
+  } finally {
+    interruption.dispose();
+  }
+  if (result.stopped) return describeStop(result, invocation, args, terminal);
+  await trainer.saveModel();
+  describeResult(result, recorder, args, terminal);
+  return 0;
+}
 
 /** The data arguments that say how rows become samples, without those that are null. */
 export function sampleOptions(data: DataArguments): Record<string, string> {

@@ -44,7 +44,7 @@ function pluginsOf(root: ConfigurationNode | undefined, name: string): MappingNo
     .filter(([key]) => key !== "plugins")
     .map(([key, { keyWhere }]) => `${keyWhere}: unknown key "${key}".${didYouMean(key, ["plugins"])}`);
   const plugins = root.entries.get("plugins")?.node;
-  if (plugins === undefined) errors.unshift(`${root.where}: ${what}; it is missing.`);
+  if (plugins === undefined) errors.push(`${root.where}: ${what}; it is missing.`);
   else if (plugins.kind !== "mapping") {
     const found = isPresent(plugins) ? describeNode(plugins) : "nothing";
     errors.unshift(`${plugins.where}: expected a mapping of sections under "plugins"; found ${found}.`);

@@ -2,11 +2,13 @@ import { ArgumentError } from "@fms-accel/trainer";
 import { describe, expect, it } from "vitest";
 import type { Invocation } from "../../src/cli/command-definition.ts";
 import { dispatch, runCommandLine, type Program } from "../../src/cli/main.ts";
-import { trainCommand } from "../../src/commands/train.ts";
+import { createTrainCommand } from "../../src/commands/train.ts";
 import { readTrainArguments } from "../../src/commands/train-arguments.ts";
 import { ConfigurationError, UsageError } from "../../src/errors.ts";
 import { program as realProgram } from "../../src/program.ts";
 import { captureTerminal } from "./captured-terminal.ts";
+
+const trainCommand = createTrainCommand({ projectDirectory: undefined, registrations: [], problems: [] });
 
 /** The real program's command `train`, which notes what it was called with instead of training. */
 function recordingProgram(): { program: Program; calls: Invocation[] } {
