@@ -3,11 +3,15 @@ import { defineConfig } from "vitest/config";
 // Tests run on the TypeScript sources: the "@fms-accel/source" condition of every package points at src, so no build is needed.
 const conditions = ["@fms-accel/source", "module", "node", "import", "default"];
 
+// FMS_ACCEL_TEST_DEVICE=cuda makes the tensors of the same tests on a GPU; with FMS_ACCEL_CUDA_EMULATOR=1, on an emulated one.
+const setupFiles = process.env.FMS_ACCEL_TEST_DEVICE ? ["packages/tensor/test/support/default-device.ts"] : [];
+
 export default defineConfig({
   resolve: { conditions },
   ssr: { resolve: { conditions } },
   test: {
     include: ["packages/*/test/**/*.test.ts", "packages-private/*/test/**/*.test.ts"],
+    setupFiles,
     pool: "forks",
     maxWorkers: 2,
     testTimeout: 60_000,

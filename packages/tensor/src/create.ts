@@ -1,4 +1,5 @@
-import { checkDevice, type Device, type DType, dtypeCode } from "./dtype.ts";
+import { checkDevice, defaultDevice, type Device, deviceCode } from "./device.ts";
+import { type DType, dtypeCode } from "./dtype.ts";
 import { TensorError } from "./errors.ts";
 import { native } from "./native.ts";
 import { storable, Tensor, type TypedArray } from "./tensor.ts";
@@ -6,6 +7,7 @@ import { storable, Tensor, type TypedArray } from "./tensor.ts";
 export interface TensorOptions {
   /** Default: "float32" for creation by value; for `tensor`, that of the data. */
   dtype?: DType;
+  /** Default: `defaultDevice()`. */
   device?: Device;
   requiresGrad?: boolean;
 }
@@ -20,8 +22,8 @@ function finish(tensor: Tensor, options: TensorOptions): Tensor {
 
 /** A contiguous tensor with undefined contents. */
 export function empty(shape: readonly number[], options: TensorOptions = {}): Tensor {
-  checkDevice(options.device ?? "cpu");
-  return finish(new Tensor(native.empty(shape, dtypeCode(options.dtype ?? "float32"))), options);
+  const device = deviceCode(checkDevice(options.device ?? defaultDevice()));
+  return finish(new Tensor(native.empty(shape, dtypeCode(options.dtype ?? "float32"), device)), options);
 }
 
 /** A tensor whose elements are all `value`. */
@@ -78,7 +80,7 @@ export function tensor(
   data: NestedNumbers | TypedArray,
   options: TensorOptions & { shape?: readonly number[] } = {},
 ): Tensor {
-  checkDevice(options.device ?? "cpu");
+  const device = deviceCode(checkDevice(options.device ?? defaultDevice()));
   let source: TypedArray;
   let shape = options.shape;
   let wanted = options.dtype;
@@ -100,7 +102,7 @@ export function tensor(
     shape ??= [source.length];
   }
   const { array, dtype } = storable(source);
-  const made = new Tensor(native.fromBytes(array, shape, dtypeCode(dtype)));
+  const made = new Tensor(native.fromBytes(array, shape, dtypeCode(dtype), device));
   if (wanted === undefined || wanted === dtype) return finish(made, options);
   const converted = new Tensor(native.cast(made.handle, dtypeCode(wanted)));
   made.dispose();
@@ -108,7 +110,11 @@ export function tensor(
 }
 
 /** A tensor from the little-endian bytes of its elements in row-major order (as in safetensors). */
-export function fromBytes(bytes: Uint8Array, shape: readonly number[], dtype: DType, device: Device = "cpu"): Tensor {
-  checkDevice(device);
-  return new Tensor(native.fromBytes(bytes, shape, dtypeCode(dtype)));
+export function fromBytes(
+  bytes: Uint8Array,
+  shape: readonly number[],
+  dtype: DType,
+  device: Device = defaultDevice(),
+): Tensor {
+  return new Tensor(native.fromBytes(bytes, shape, dtypeCode(dtype), deviceCode(checkDevice(device))));
 }

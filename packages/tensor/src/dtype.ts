@@ -3,9 +3,6 @@ import { TensorError } from "./errors.ts";
 /** Element types. Floating ones hold gradients. */
 export type DType = "float32" | "bfloat16" | "float16" | "int32" | "int64" | "uint8" | "bool";
 
-/** Where a tensor lies: "cpu". */
-export type Device = string;
-
 // In the order of the native enumeration (native/engine/dtype.h).
 export const DTYPES: readonly DType[] = ["float32", "bfloat16", "float16", "int32", "int64", "uint8", "bool"];
 const ITEM_SIZES: readonly number[] = [4, 2, 2, 4, 8, 1, 1];
@@ -24,10 +21,4 @@ export function itemSize(dtype: DType): number {
 
 export function isFloating(dtype: DType): boolean {
   return dtype === "float32" || dtype === "bfloat16" || dtype === "float16";
-}
-
-/** Throws TensorError unless `device` names a device of this build. */
-export function checkDevice(device: Device): void {
-  if (device !== "cpu")
-    throw new TensorError(`device ${JSON.stringify(device)} is not available; this build has "cpu"`);
 }

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { defaultDevice, type Device, deviceCode } from "./device.ts";
 import { type MemoryStatistics, native } from "./native.ts";
 import { Tensor } from "./tensor.ts";
 
@@ -38,16 +39,17 @@ export function adoptTensor(handle: number): Tensor {
   return new Tensor(native.adoptHandle(handle));
 }
 
-export function memoryStats(): MemoryStatistics {
-  return native.memoryStatistics();
+/** The memory of a device. */
+export function memoryStats(device: Device = defaultDevice()): MemoryStatistics {
+  return native.memoryStatistics(deviceCode(device));
 }
 
 /** Starts `peakBytes` again from what is live now. */
-export function resetPeakMemory(): void {
-  native.resetPeakMemory();
+export function resetPeakMemory(device: Device = defaultDevice()): void {
+  native.resetPeakMemory(deviceCode(device));
 }
 
 /** Gives free blocks that were kept for reuse back to the system. */
-export function releaseCachedMemory(): void {
-  native.releaseCachedMemory();
+export function releaseCachedMemory(device: Device = defaultDevice()): void {
+  native.releaseCachedMemory(deviceCode(device));
 }

@@ -11,9 +11,22 @@ export {
   type TensorOptions,
   zeros,
 } from "./create.ts";
-export { type Device, type DType, isFloating, itemSize } from "./dtype.ts";
+export { type DType, isFloating, itemSize } from "./dtype.ts";
 export { TensorError } from "./errors.ts";
 export { MappedFile, openMappedFile } from "./mapped-file.ts";
+
+// ---- Devices -------------------------------------------------------------------------------------------------------------------
+export {
+  chooseDevice,
+  type CudaDevice,
+  type CudaStatus,
+  cudaStatus,
+  defaultDevice,
+  type Device,
+  setDefaultDevice,
+  synchronize,
+} from "./device.ts";
+export { to } from "./ops/to.ts";
 
 // ---- Memory and engine ---------------------------------------------------------------------------------------------------------
 export { dryRun } from "./dry-run.ts";

@@ -26,7 +26,7 @@ export class MappedFile implements Disposable {
       return new Tensor(native.viewBytes(this.#bytes.handle, byteOffset, shape, dtypeCode(dtype)));
     }
     const count = shape.reduce((product, size) => product * size, 1) * itemSize(dtype);
-    return new Tensor(native.fromBytes(this.bytes(byteOffset, count), shape, dtypeCode(dtype)));
+    return new Tensor(native.fromBytes(this.bytes(byteOffset, count), shape, dtypeCode(dtype), 0));
   }
   /** A copy of `length` bytes. */
   bytes(byteOffset: number, length: number): Uint8Array {

@@ -5,6 +5,7 @@
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
+import type { CudaStatus } from "./device.ts";
 import { TensorError } from "./errors.ts";
 
 export type Handle = number;
@@ -31,13 +32,17 @@ export interface NativeEngine {
     compiler: string;
     buildType: string;
   };
+  cudaStatus(): CudaStatus;
+  requireDevice(device: number): void;
+  synchronize(device: number): void;
   setNumThreads(threads: number): void;
   setDryRun(dry: boolean): void;
   engineExternal(): object;
   adoptHandle(handle: Handle): Handle;
   // memory.cc
-  empty(shape: readonly number[], dtype: number): Handle;
-  fromBytes(bytes: NodeJS.ArrayBufferView, shape: readonly number[], dtype: number): Handle;
+  empty(shape: readonly number[], dtype: number, device: number): Handle;
+  fromBytes(bytes: NodeJS.ArrayBufferView, shape: readonly number[], dtype: number, device: number): Handle;
+  toDevice(x: Handle, device: number): Handle;
   asStrided(x: Handle, shape: readonly number[], strides: readonly number[], offset: number): Handle;
   alias(x: Handle): Handle;
   contiguous(x: Handle): Handle;
@@ -48,9 +53,9 @@ export interface NativeEngine {
   reportMemory(x: Handle, isOwnedByCollector: boolean): void;
   isExclusive(x: Handle): boolean;
   readBytes(x: Handle): ArrayBuffer;
-  memoryStatistics(): MemoryStatistics;
-  resetPeakMemory(): void;
-  releaseCachedMemory(): void;
+  memoryStatistics(device: number): MemoryStatistics;
+  resetPeakMemory(device: number): void;
+  releaseCachedMemory(device: number): void;
   // elementwise.cc
   unary(op: number, a: number, b: number, x: Handle): Handle;
   binary(op: number, x: Handle, y: Handle): Handle;
@@ -172,8 +177,17 @@ export const record: Float64Array = new Float64Array(6 + 2 * MAX_DIMS);
 export const RECORD_SHAPE = 6;
 export const RECORD_STRIDES: number = 6 + MAX_DIMS;
 
+/** FMS_ACCEL_CUDA_EMULATOR: "1" takes the addon whose cuda device is emulated on the CPU, "checked" the one that also finds races. */
+function addonName(): string {
+  const emulator = process.env.FMS_ACCEL_CUDA_EMULATOR ?? "";
+  if (emulator === "" || emulator === "0") return "fms_accel_tensor.node";
+  if (emulator === "1") return "fms_accel_tensor_emulated.node";
+  if (emulator === "checked") return "fms_accel_tensor_checked.node";
+  throw new TensorError(`FMS_ACCEL_CUDA_EMULATOR=${emulator}: expected 0, 1 or checked`);
+}
+
 function load(): NativeEngine {
-  const path = fileURLToPath(new URL("../build/Release/fms_accel_tensor.node", import.meta.url));
+  const path = fileURLToPath(new URL(`../build/Release/${addonName()}`, import.meta.url));
   if (!existsSync(path)) {
     throw new TensorError(
       `the native engine is not built (${path} is missing): run "npx fms-accel build". ` +

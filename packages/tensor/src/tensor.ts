@@ -1,5 +1,6 @@
 import { backward, type TapeNode } from "./autograd/tape.ts";
-import { DTYPES, type Device, type DType, dtypeCode } from "./dtype.ts";
+import { type Device, deviceCode, deviceName } from "./device.ts";
+import { DTYPES, type DType, dtypeCode } from "./dtype.ts";
 import { TensorError } from "./errors.ts";
 import { type Handle, native, record, RECORD_SHAPE, RECORD_STRIDES } from "./native.ts";
 import { BINARY } from "./ops/operation-codes.ts";
@@ -45,7 +46,7 @@ export class Tensor implements Disposable {
     if (record[0] !== handle) native.describe(handle);
     this.handle = handle;
     this.dtype = DTYPES[record[1] as number] as DType;
-    this.device = "cpu";
+    this.device = deviceName(record[2] as number, record[3] as number);
     this.offset = record[4] as number;
     const ndim = record[5] as number;
     this.shape = Array.from(record.subarray(RECORD_SHAPE, RECORD_SHAPE + ndim));
@@ -113,16 +114,17 @@ export class Tensor implements Disposable {
     return new Uint8Array(native.readBytes(this.handle));
   }
   /**
-   * Overwrites this tensor, converting to its dtype. A tensor source broadcasts to this shape; a typed array must have
+   * Overwrites this tensor, converting to its dtype and moving to its device. A tensor source broadcasts to this shape; a typed array must have
    * as many elements. Not recorded: for loading and in-place updates.
    */
   copyFrom(source: Tensor | TypedArray): void {
-    if (source instanceof Tensor) {
+    if (source instanceof Tensor && source.device === this.device) {
       native.copyInto(this.handle, source.handle);
       return;
     }
-    const { array, dtype } = storable(source);
-    const temporary = native.fromBytes(array, this.shape, dtypeCode(dtype));
+    const device = deviceCode(this.device);
+    const temporary =
+      source instanceof Tensor ? native.toDevice(source.handle, device) : this.#uploaded(source, device);
     try {
       native.copyInto(this.handle, temporary);
     } finally {
@@ -170,13 +172,13 @@ export class Tensor implements Disposable {
   }
   /** @internal A contiguous copy, not recorded. */
   copy(dtype: DType = this.dtype): Tensor {
-    const result = new Tensor(native.empty(this.shape, dtypeCode(dtype)));
+    const result = new Tensor(native.empty(this.shape, dtypeCode(dtype), deviceCode(this.device)));
     native.copyInto(result.handle, this.handle);
     return result;
   }
   /** @internal A new tensor of this shape and dtype. */
   filledLike(value: number): Tensor {
-    const result = new Tensor(native.empty(this.shape, dtypeCode(this.dtype)));
+    const result = new Tensor(native.empty(this.shape, dtypeCode(this.dtype), deviceCode(this.device)));
     native.fill(result.handle, value);
     return result;
   }
@@ -192,6 +194,10 @@ export class Tensor implements Disposable {
     return `Tensor([${this.shape.join(", ")}], ${this.dtype}, ${this.device})`;
   }
 
+  #uploaded(source: TypedArray, device: number): Handle {
+    const { array, dtype } = storable(source);
+    return native.fromBytes(array, this.shape, dtypeCode(dtype), device);
+  }
   #converted(dtype: DType): ArrayBuffer {
     if (this.dtype === dtype) return native.readBytes(this.handle);
     const temporary = native.cast(this.handle, dtypeCode(dtype));

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 
-import { type Device, type DType, Generator, scope, TensorError } from "@fms-accel/tensor";
+import { defaultDevice, type Device, type DType, Generator, scope, TensorError } from "@fms-accel/tensor";
 
 import type { Architecture } from "../architectures/architecture.ts";
 import { findArchitecture } from "../architectures/registry.ts";
@@ -76,7 +76,7 @@ function createModel<C extends CausalLMConfig>(
 ): CausalLM<C> {
   try {
     // In a scope, so that what the modules made their parameters of does not wait for the garbage collector.
-    return scope(() => architecture.create(config, { dtype, device: options.device ?? "cpu" }));
+    return scope(() => architecture.create(config, { dtype, device: options.device ?? defaultDevice() }));
   } catch (error) {
     if (error instanceof TensorError) {
       throw new ConfigError(`${source.file}: a model of these sizes cannot be made: ${error.message}`, {

@@ -1,6 +1,6 @@
 import { setImmediate } from "node:timers/promises";
 
-import { type Device, type Generator, noGrad, scope, slice, type Tensor } from "@fms-accel/tensor";
+import { defaultDevice, type Device, type Generator, noGrad, scope, slice, type Tensor } from "@fms-accel/tensor";
 
 import type { CausalLMConfig } from "../config/causal-lm-config.ts";
 import type { CausalLMInputs } from "../modeling/causal-lm.ts";
@@ -68,7 +68,7 @@ export async function* generateStream(
   context: GenerationContext = {},
 ): AsyncGenerator<GenerationStep, GenerationResult, undefined> {
   const config = GenerationConfig.forModel(model.config, model.generationConfig, options);
-  const batch = new PromptBatch(inputs, config.padTokenId, context.device ?? "cpu");
+  const batch = new PromptBatch(inputs, config.padTokenId, context.device ?? defaultDevice());
   const limit = config.newTokenLimit(batch.promptLength);
   const warnings = [...config.warnings, ...checkLength(model.config, batch.promptLength, limit)];
   warnings.forEach(context.onWarning ?? ((message) => process.emitWarning(message, "GenerationWarning")));

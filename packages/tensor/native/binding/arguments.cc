@@ -82,6 +82,21 @@ DType Arguments::dtype(size_t i) const {
   return static_cast<DType>(value);
 }
 
+Device Arguments::device(size_t i) const {
+  const int64_t value = integer(i);
+  check(value >= 0 && value <= 1024, op_, ": argument ", i, " is no device: ", value);
+  return value == 0 ? Device{} : Device{2, static_cast<int32_t>(value - 1)};
+}
+
+std::string Arguments::described_tensors() const {
+  std::string text;
+  for (const Tensor* tensor : noted_) {
+    text += (text.empty() ? "" : ", ") + shape_of(*tensor) + " " + name_of(tensor->dtype) + " on " +
+            name_of(tensor->device());
+  }
+  return text;
+}
+
 Handle Arguments::handle(size_t i) const {
   check(info_[i].IsNumber(), op_, ": argument ", i, " must be a tensor");
   const int64_t value = integer(i);
@@ -122,7 +137,7 @@ std::vector<Tensor> Arguments::tensors(size_t i) const {
   for (const double value : numbers(i)) {
     check(value >= 0 && value == std::floor(value) && value <= 0x1p53, op_, ": argument ", i,
           " holds no tensor handle");
-    result.push_back(env_.tensors().resolve(static_cast<Handle>(value)));
+    result.push_back(noted(env_.tensors().resolve(static_cast<Handle>(value))));
   }
   return result;
 }
@@ -131,10 +146,17 @@ namespace {
 
 template <class Body>
 Napi::Value guarded(const Napi::CallbackInfo& info, const char* op, const Body& body) {
+  const Arguments arguments(info, op);
   try {
-    return body(Arguments(info, op));
+    return body(arguments);
   } catch (const Napi::Error&) {
     throw;
+  } catch (const DeviceError& error) {
+    throw arguments.environment().error(
+        std::string(op) + " (" + arguments.described_tensors() + ") failed on the device: " +
+        error.what() +
+        ". The fault may be of an earlier operation: run again with FMS_ACCEL_CUDA_SYNC=1 to see "
+        "which; start again from the last checkpoint");
   } catch (const std::exception& error) {
     throw Environment::of(info.Env()).error(error.what());
   }

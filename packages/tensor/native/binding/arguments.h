@@ -56,18 +56,27 @@ class Arguments {
   bool boolean(size_t i) const;
   std::string string(size_t i) const;
   DType dtype(size_t i) const;
+  Device device(size_t i) const;  // 0 is the CPU, n + 1 is cuda:n (src/device.ts)
   Handle handle(size_t i) const;
-  const Tensor& tensor(size_t i) const { return env_.tensors().resolve(handle(i)); }
+  const Tensor& tensor(size_t i) const { return noted(env_.tensors().resolve(handle(i))); }
   // null and undefined give nullptr.
   const Tensor* optional_tensor(size_t i) const;
   std::vector<Tensor> tensors(size_t i) const;
   Shape shape(size_t i) const;
   std::vector<double> numbers(size_t i) const;
+  // "[2, 3] float32 on cuda:0, …" of the tensors that were asked for.
+  std::string described_tensors() const;
 
  private:
+  const Tensor& noted(const Tensor& tensor) const {
+    noted_.push_back(&tensor);
+    return tensor;
+  }
+
   const Napi::CallbackInfo& info_;
   const char* op_;
   Environment& env_;
+  mutable std::vector<const Tensor*> noted_;
 };
 
 // Defines `exports[name]` as a function whose body gets Arguments; an Error thrown inside becomes a

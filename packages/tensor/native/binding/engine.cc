@@ -3,6 +3,7 @@
 #include "binding/arguments.h"
 #include "cpu/dry_run.h"
 #include "cpu/isa.h"
+#include "cuda/device.h"
 #include "engine/abi.h"
 #include "engine/allocator.h"
 #include "engine/thread_pool.h"
@@ -31,6 +32,37 @@ void register_engine(Napi::Env env, Napi::Object exports) {
     result.Set("compiler", FMS_ACCEL_COMPILER);
     result.Set("buildType", FMS_ACCEL_BUILD_TYPE);
     return result;
+  });
+  define(env, exports, "cudaStatus", [](const Arguments& a) -> Napi::Value {
+    const cuda::Status status = cuda::probe();
+    auto devices = Napi::Array::New(a.napi(), status.devices.size());
+    for (uint32_t i = 0; i < status.devices.size(); ++i) {
+      const cuda::DeviceDescription& device = status.devices[i];
+      auto entry = Napi::Object::New(a.napi());
+      entry.Set("name", device.name);
+      entry.Set("capability", std::to_string(device.capability / 10) + "." +
+                                  std::to_string(device.capability % 10));
+      entry.Set("multiprocessors", device.multiprocessors);
+      entry.Set("totalBytes", static_cast<double>(device.total_bytes));
+      entry.Set("freeBytes", static_cast<double>(device.free_bytes));
+      devices[i] = entry;
+    }
+    auto result = Napi::Object::New(a.napi());
+    result.Set("build", status.build);
+    result.Set("architectures", status.architectures);
+    result.Set("driverVersion", status.driver_version);
+    result.Set("runtimeVersion", status.runtime_version);
+    result.Set("devices", devices);
+    result.Set("problem", status.problem);
+    return result;
+  });
+  define(env, exports, "requireDevice", [](const Arguments& a) {
+    if (a.device(0).type == 2) cuda::require_device(a.device(0).index);
+    return a.napi().Undefined();
+  });
+  define(env, exports, "synchronize", [](const Arguments& a) {
+    if (a.device(0).type == 2) cuda::synchronize(a.device(0).index);
+    return a.napi().Undefined();
   });
   define(env, exports, "setNumThreads", [](const Arguments& a) {
     const int64_t threads = a.integer(0);

@@ -2,8 +2,10 @@
 #include <cstring>
 
 #include "binding/arguments.h"
+#include "cuda/device.h"
 #include "engine/allocator.h"
 #include "engine/mapped_file.h"
+#include "ops/copy.h"
 
 namespace fms_accel {
 namespace {
@@ -20,13 +22,18 @@ std::pair<const uint8_t*, size_t> bytes_of(const Arguments& a, size_t i) {
 
 void register_memory(Napi::Env env, Napi::Object exports) {
   define_tensor(env, exports, "empty",
-                [](const Arguments& a) { return empty(a.shape(0), a.dtype(1)); });
+                [](const Arguments& a) { return empty(a.shape(0), a.dtype(1), a.device(2)); });
   define_tensor(env, exports, "fromBytes", [](const Arguments& a) {
-    Tensor tensor = empty(a.shape(1), a.dtype(2));
+    const Device device = a.device(3);
+    Tensor tensor = empty(a.shape(1), a.dtype(2), device);
     const auto [data, size] = bytes_of(a, 0);
     check(size == tensor.storage->bytes, a.op(), ": shape ", shape_of(tensor), " of ",
           name_of(tensor.dtype), " needs ", tensor.storage->bytes, " bytes, found ", size);
-    if (size > 0) memcpy(tensor.raw(), data, size);
+    if (device.type == 2) {
+      cuda::copy(tensor.raw(), device, data, Device{}, size);
+    } else if (size > 0) {
+      memcpy(tensor.raw(), data, size);
+    }
     return tensor;
   });
   define_tensor(env, exports, "asStrided", [](const Arguments& a) {
@@ -35,6 +42,8 @@ void register_memory(Napi::Env env, Napi::Object exports) {
   define_tensor(env, exports, "alias", [](const Arguments& a) { return Tensor(a.tensor(0)); });
   define_tensor(env, exports, "contiguous",
                 [](const Arguments& a) { return contiguous(a.tensor(0)); });
+  define_tensor(env, exports, "toDevice",
+                [](const Arguments& a) { return ops::to_device(a.tensor(0), a.device(1)); });
   define_tensor(env, exports, "mapFile", [](const Arguments& a) { return map_file(a.string(0)); });
   define_tensor(env, exports, "viewBytes", [](const Arguments& a) {
     return view_bytes(a.tensor(0), a.integer(1), a.shape(2), a.dtype(3));
@@ -60,11 +69,17 @@ void register_memory(Napi::Env env, Napi::Object exports) {
     const Tensor source = contiguous(a.tensor(0));
     const size_t size = static_cast<size_t>(source.numel()) * item_size(source.dtype);
     auto buffer = Napi::ArrayBuffer::New(a.napi(), size);
-    if (size > 0) memcpy(buffer.Data(), source.raw(), size);
+    if (source.device().type == 2) {
+      cuda::copy(buffer.Data(), Device{}, source.raw(), source.device(), size);
+    } else if (size > 0) {
+      memcpy(buffer.Data(), source.raw(), size);
+    }
     return buffer;
   });
   define(env, exports, "memoryStatistics", [](const Arguments& a) -> Napi::Value {
-    const MemoryStatistics statistics = host_memory_statistics();
+    const Device device = a.device(0);
+    const MemoryStatistics statistics =
+        device.type == 2 ? cuda::memory_statistics(device.index) : host_memory_statistics();
     auto result = Napi::Object::New(a.napi());
     result.Set("liveBytes", static_cast<double>(statistics.live_bytes));
     result.Set("peakBytes", static_cast<double>(statistics.peak_bytes));
@@ -73,11 +88,13 @@ void register_memory(Napi::Env env, Napi::Object exports) {
     return result;
   });
   define(env, exports, "resetPeakMemory", [](const Arguments& a) {
-    reset_peak_host_memory();
+    const Device device = a.device(0);
+    device.type == 2 ? cuda::reset_peak(device.index) : reset_peak_host_memory();
     return a.napi().Undefined();
   });
   define(env, exports, "releaseCachedMemory", [](const Arguments& a) {
-    release_cached_host_memory();
+    const Device device = a.device(0);
+    device.type == 2 ? cuda::release_cached(device.index) : release_cached_host_memory();
     return a.napi().Undefined();
   });
 }

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <string>
 
+#include "cuda/device.h"
 #include "engine/error.h"
 #include "engine/thread_pool.h"
 
@@ -109,7 +110,9 @@ fms_accel_engine_v1* engine_table(TensorTable& tensors) {
         .parallel_for = [](Context*, int64_t items, fms_accel_parallel_body body,
                            void* argument) { parallel_for(items, body, argument); },
         .num_threads = [](Context*) -> int32_t { return num_threads(); },
-        .stream = [](Context*, fms_accel_device) -> void* { return nullptr; },
+        .stream = [](Context*, fms_accel_device device) -> void* {
+          return device.device_type == 2 ? cuda::stream(device.device_id) : nullptr;
+        },
         .set_error = [](Context* context, const char* message) { context->error = message; },
         .last_error = [](Context* context) { return context->error.c_str(); },
     };

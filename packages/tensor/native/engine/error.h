@@ -12,6 +12,13 @@ class Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// What a device reports of a launch or a copy: CUDA's message. The binding adds the operation, its
+// shapes and what would help.
+class DeviceError : public Error {
+ public:
+  using Error::Error;
+};
+
 // fail("matmul: expected ", a, " columns, found ", b)
 template <class... Parts>
 [[noreturn]] void fail(const Parts&... parts) {

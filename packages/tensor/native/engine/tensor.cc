@@ -1,6 +1,7 @@
 #include "engine/tensor.h"
 
 #include "cpu/dry_run.h"
+#include "cuda/device.h"
 #include "engine/allocator.h"
 #include "engine/error.h"
 #include "ops/copy.h"
@@ -13,10 +14,15 @@ std::string to_string(const Shape& shape) {
   return text + "]";
 }
 
+std::string name_of(Device device) {
+  return device.type == 1 ? "cpu" : "cuda:" + std::to_string(device.index);
+}
+
 Tensor empty(const Shape& shape, DType dtype, Device device) {
   check(shape.size() <= kMaxDims, "a tensor has at most ", kMaxDims, " dimensions, found ",
         shape.size());
-  check(device.type == 1, "device type ", device.type, " is not available in this build");
+  check(device.type == 1 || device.type == 2, "unknown device type ", device.type);
+  if (device.type == 2) cuda::require_device(device.index);
   Tensor tensor;
   tensor.dtype = dtype;
   tensor.ndim = static_cast<int>(shape.size());
@@ -31,11 +37,18 @@ Tensor empty(const Shape& shape, DType dtype, Device device) {
   }
   const size_t bytes = static_cast<size_t>(tensor.numel()) * item_size(dtype);
   auto storage = std::make_shared<Storage>();
-  storage->data = allocate_host(bytes);
   storage->bytes = bytes;
   storage->device = device;
-  storage->dry = is_dry_run();
-  storage->free = [data = storage->data, bytes] { free_host(data, bytes); };
+  if (device.type == 2) {
+    storage->data = cuda::allocate(device.index, bytes);
+    storage->free = [data = storage->data, bytes, index = device.index] {
+      cuda::release(index, data, bytes);
+    };
+  } else {
+    storage->data = allocate_host(bytes);
+    storage->dry = is_dry_run();
+    storage->free = [data = storage->data, bytes] { free_host(data, bytes); };
+  }
   tensor.storage = std::move(storage);
   return tensor;
 }

@@ -77,6 +77,7 @@ Tensor as_strided(const Tensor& base, const Shape& shape, const Shape& strides, 
 Tensor contiguous(const Tensor& tensor);
 
 std::string to_string(const Shape& shape);
+std::string name_of(Device device);  // "cpu", "cuda:0"
 inline std::string shape_of(const Tensor& tensor) { return to_string(tensor.sizes()); }
 
 }  // namespace fms_accel

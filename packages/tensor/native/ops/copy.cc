@@ -1,5 +1,6 @@
 #include "ops/copy.h"
 
+#include "cuda/device.h"
 #include "engine/error.h"
 #include "ops/elementwise.h"
 #include "ops/iteration.h"
@@ -23,6 +24,14 @@ Tensor cast(const Tensor& x, DType dtype) {
   return result;
 }
 
+Tensor to_device(const Tensor& x, Device device) {
+  if (x.device() == device) return x;
+  const Tensor source = contiguous(x);
+  Tensor result = empty(x.sizes(), x.dtype, device);
+  cuda::copy(result.raw(), device, source.raw(), x.device(), result.storage->bytes);
+  return result;
+}
+
 void fill(const Tensor& target, double value) {
   const bool exact_in_float = is_floating(target.dtype);
   const Tensor scalar = empty({}, exact_in_float ? DType::kFloat32 : DType::kInt64);
@@ -32,7 +41,7 @@ void fill(const Tensor& target, double value) {
     check(value >= -0x1p53 && value <= 0x1p53, "fill: ", value, " is not an integer below 2^53");
     *scalar.data<int64_t>() = static_cast<int64_t>(value);
   }
-  copy_into(target, scalar);
+  copy_into(target, to_device(scalar, target.device()));
 }
 
 Tensor cat(const std::vector<Tensor>& tensors, int64_t dim) {

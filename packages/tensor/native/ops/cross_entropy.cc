@@ -1,5 +1,6 @@
 #include "ops/cross_entropy.h"
 
+#include "cuda/device.h"
 #include "engine/error.h"
 #include "ops/copy.h"
 #include "ops/elementwise.h"
@@ -8,8 +9,9 @@
 namespace fms_accel::ops {
 namespace {
 
-// Labels as int64, -1 where ignored.
-std::vector<int64_t> checked_labels(const Tensor& logits, const Tensor& labels,
+// Labels as contiguous int64, -1 where ignored. A device reports a wrong one when its work is waited
+// for.
+Tensor checked_labels(const Tensor& logits, const Tensor& labels,
                                     int64_t ignore_index) {
   check(logits.ndim == 2 && is_floating(logits.dtype),
         "crossEntropy: expected floating logits [rows, classes], found ", name_of(logits.dtype),
@@ -18,23 +20,38 @@ std::vector<int64_t> checked_labels(const Tensor& logits, const Tensor& labels,
         "crossEntropy: expected integer labels [", logits.shape[0], "], found ",
         name_of(labels.dtype), " ", shape_of(labels));
   check_same_device("crossEntropy", {&logits, &labels});
-  const Tensor wide = contiguous(cast(labels, DType::kInt64));
-  const int64_t* values = wide.data<int64_t>();
-  std::vector<int64_t> result(values, values + labels.shape[0]);
-  for (size_t row = 0; row < result.size(); ++row) {
-    if (result[row] == ignore_index) {
-      result[row] = -1;
+  const Tensor wide = cast(labels, DType::kInt64);
+  if (wide.device().type == 2) {
+    const Tensor result = empty_like(wide);
+    cuda::IndexCheck range{"crossEntropy", wide.sizes(), logits.shape[1]};
+    range.allows = range.is_label = true;
+    range.allowed = ignore_index;
+    cuda::check_indices(wide.device().index, wide.data<int64_t>(), wide.numel(),
+                        result.data<int64_t>(), range);
+    return result;
+  }
+  int64_t* values = wide.data<int64_t>();
+  for (int64_t row = 0; row < wide.numel(); ++row) {
+    if (values[row] == ignore_index) {
+      values[row] = -1;
     } else {
-      check(result[row] >= 0 && result[row] < logits.shape[1], "crossEntropy: label ", result[row],
+      check(values[row] >= 0 && values[row] < logits.shape[1], "crossEntropy: label ", values[row],
             " of row ", row, " is out of range for ", logits.shape[1], " classes (rows with label ",
             ignore_index, " are ignored)");
     }
   }
-  return result;
+  return wide;
 }
 
-CrossEntropy arguments(const Tensor& logits, const std::vector<int64_t>& labels,
-                       const Tensor& logsumexp) {
+// How many labels are not ignored.
+int64_t counted_of(const Tensor& labels) {
+  const Tensor here = to_device(labels, Device{});
+  int64_t counted = 0;
+  for (int64_t row = 0; row < here.numel(); ++row) counted += here.data<int64_t>()[row] >= 0;
+  return counted;
+}
+
+CrossEntropy arguments(const Tensor& logits, const Tensor& labels, const Tensor& logsumexp) {
   CrossEntropy result;
   result.logits = logits.raw();
   result.dtype = logits.dtype;
@@ -42,7 +59,7 @@ CrossEntropy arguments(const Tensor& logits, const std::vector<int64_t>& labels,
   result.classes = logits.shape[1];
   result.row_stride = logits.strides[0];
   result.stride = logits.strides[1];
-  result.labels = labels.data();
+  result.labels = labels.data<int64_t>();
   result.logsumexp = logsumexp.data<float>();
   return result;
 }
@@ -50,10 +67,10 @@ CrossEntropy arguments(const Tensor& logits, const std::vector<int64_t>& labels,
 }  // namespace
 
 CrossEntropyResult cross_entropy(const Tensor& logits, const Tensor& labels, int64_t ignore_index) {
-  const std::vector<int64_t> checked = checked_labels(logits, labels, ignore_index);
+  const Tensor checked = checked_labels(logits, labels, ignore_index);
   CrossEntropyResult result{empty({logits.shape[0]}, DType::kFloat32, logits.device()),
                             empty({logits.shape[0]}, DType::kFloat32, logits.device())};
-  for (const int64_t label : checked) result.counted += label >= 0;
+  result.counted = counted_of(checked);
   CrossEntropy c = arguments(logits, checked, result.logsumexp);
   c.losses = result.losses.data<float>();
   if (c.rows > 0 && c.classes > 0) {
@@ -67,7 +84,7 @@ CrossEntropyResult cross_entropy(const Tensor& logits, const Tensor& labels, int
 
 Tensor cross_entropy_gradient(const Tensor& logits, const Tensor& labels, const Tensor& logsumexp,
                               int64_t ignore_index, const Tensor& gradient, double scale) {
-  const std::vector<int64_t> checked = checked_labels(logits, labels, ignore_index);
+  const Tensor checked = checked_labels(logits, labels, ignore_index);
   const int64_t rows = logits.shape[0];
   check(
       logsumexp.dtype == DType::kFloat32 && logsumexp.is_contiguous() && logsumexp.numel() == rows,

@@ -1,19 +1,28 @@
 #include "ops/indexing.h"
 
+#include "cuda/device.h"
 #include "engine/error.h"
 #include "ops/copy.h"
+#include "ops/elementwise.h"
 #include "ops/iteration.h"
 
 namespace fms_accel::ops {
 namespace {
 
-// The index as contiguous int64, every value in [0, size).
+// The index as contiguous int64, every value in [0, size). A device reports a wrong one when its
+// work is waited for.
 Tensor checked_index(const char* op, const Tensor& index, int64_t size) {
   check(!is_floating(index.dtype) && index.dtype != DType::kBool, op,
         ": expected an integer index, found ", name_of(index.dtype));
   const Tensor wide = index.dtype == DType::kInt64 ? contiguous(index) : cast(index, DType::kInt64);
-  const int64_t* values = wide.data<int64_t>();
   const int64_t count = wide.numel();
+  if (wide.device().type == 2) {
+    const Tensor checked = empty_like(wide);
+    cuda::check_indices(wide.device().index, wide.data<int64_t>(), count, checked.data<int64_t>(),
+                        {op, wide.sizes(), size});
+    return checked;
+  }
+  const int64_t* values = wide.data<int64_t>();
   for (int64_t i = 0; i < count; ++i) {
     if (values[i] >= 0 && values[i] < size) continue;
     Shape position(index.ndim);
@@ -26,6 +35,12 @@ Tensor checked_index(const char* op, const Tensor& index, int64_t size) {
          size);
   }
   return wide;
+}
+
+Tensor scalar(int64_t value) {
+  const Tensor result = empty({}, DType::kInt64);
+  *result.data<int64_t>() = value;
+  return result;
 }
 
 int64_t product(const Tensor& x, int begin, int end) {
@@ -121,12 +136,12 @@ Tensor embedding_gradient(const Tensor& gradient, const Tensor& ids, int64_t row
   shape.insert(shape.begin(), rows);
   const Tensor result = empty(shape, dtype, gradient.device());
   fill(result, 0);
-  std::vector<int64_t> index(checked.data<int64_t>(), checked.data<int64_t>() + ids.numel());
-  for (int64_t& id : index) {
-    if (id == padding_index) id = -1;
-  }
+  // Rows of the padding index are skipped.
+  const Tensor padding = to_device(scalar(padding_index), ids.device());
+  const Tensor skipped = to_device(scalar(-1), ids.device());
+  const Tensor index = where(binary(BinaryOp::kEqual, checked, padding), skipped, checked);
   const Tensor source = contiguous(gradient.dtype == dtype ? gradient : cast(gradient, dtype));
-  add_rows(result, 0, index.data(), ids.numel(), source);
+  add_rows(result, 0, index.data<int64_t>(), ids.numel(), source);
   return result;
 }
 

@@ -1,14 +1,14 @@
 #include "ops/iteration.h"
 
 #include "cpu/isa.h"
+#include "cuda/device.h"
 #include "engine/error.h"
 
 namespace fms_accel::ops {
 
 const Kernels& kernels_of(const Tensor& tensor) {
-  check(tensor.device().type == 1, "no kernels for device type ", tensor.device().type,
-        " in this build");
-  return cpu_kernels();
+  const Device device = tensor.device();
+  return device.type == 2 ? cuda::kernels(device.index) : cpu_kernels();
 }
 
 Shape broadcast_shape(const char* op, std::initializer_list<const Tensor*> tensors) {
@@ -34,7 +34,8 @@ Shape broadcast_shape(const char* op, std::initializer_list<const Tensor*> tenso
 void check_same_device(const char* op, std::initializer_list<const Tensor*> tensors) {
   for (const Tensor* tensor : tensors) {
     check(tensor->device() == (*tensors.begin())->device(), op,
-          ": tensors lie on different devices");
+          ": tensors lie on different devices (", name_of((*tensors.begin())->device()), " and ",
+          name_of(tensor->device()), "); move one with to(tensor, device)");
   }
 }
 

@@ -3,6 +3,7 @@
  * dtype; two operands promote as in torch (a number never promotes a tensor of floats). Native side: native/cpu/elementwise.cc.
  */
 import { recordOperation } from "../autograd/tape.ts";
+import { deviceCode } from "../device.ts";
 import { type DType, dtypeCode, isFloating } from "../dtype.ts";
 import { native } from "../native.ts";
 import { Tensor } from "../tensor.ts";
@@ -21,7 +22,7 @@ function binary(op: keyof typeof BINARY, x: Tensor, y: Tensor): Tensor {
 function operand(x: Tensor, y: Tensor | number): Tensor {
   if (typeof y !== "number") return y;
   const dtype = isFloating(x.dtype) || Number.isInteger(y) ? x.dtype : "float32";
-  const scalar = new Tensor(native.empty([], dtypeCode(dtype === "bool" ? "int32" : dtype)));
+  const scalar = new Tensor(native.empty([], dtypeCode(dtype === "bool" ? "int32" : dtype), deviceCode(x.device)));
   native.fill(scalar.handle, y);
   return scalar;
 }

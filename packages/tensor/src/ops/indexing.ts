@@ -3,13 +3,14 @@
  * it and its position. Sums over equal indices have a fixed order. Native side: native/cpu/indexing.cc.
  */
 import { recordOperation } from "../autograd/tape.ts";
+import { deviceCode } from "../device.ts";
 import { dtypeCode } from "../dtype.ts";
 import { TensorError } from "../errors.ts";
 import { native } from "../native.ts";
 import { Tensor } from "../tensor.ts";
 
 function zerosOf(shape: readonly number[], like: Tensor): Tensor {
-  const zeros = new Tensor(native.empty(shape, dtypeCode(like.dtype)));
+  const zeros = new Tensor(native.empty(shape, dtypeCode(like.dtype), deviceCode(like.device)));
   native.fill(zeros.handle, 0);
   return zeros;
 }

@@ -109,7 +109,8 @@ export function packedWeight(weight: Tensor, inBFloat16: boolean): PackedWeight 
 /**
  * Packs a frozen weight [out, in] once, so that `linear` does not pack it in every call: the same bits, a little faster, for
  * as much memory again as the weight takes in the dtype of the products (twice that with `backward`, which also serves the gradient of x).
- * The weight must not change afterwards. `dtype` is the one that products are computed in.
+ * Does nothing for a weight on a GPU, whose kernels
+ * read it as it lies. The weight must not change afterwards. `dtype` is the one that products are computed in.
  */
 export function prepackWeight(weight: Tensor, dtype: DType, { backward = false }: { backward?: boolean } = {}): void {
   if (weight.requiresGrad)
@@ -117,6 +118,7 @@ export function prepackWeight(weight: Tensor, dtype: DType, { backward = false }
   const inBFloat16 = dtype === "bfloat16";
   const pack = (b: Tensor): Tensor => keep(new Tensor(native.prepack(b.handle, inBFloat16)));
   releasePackedWeight(weight);
+  if (weight.device !== "cpu") return;
   packedWeights.set(weight, {
     inBFloat16,
     forward: pack(permute(weight, [1, 0])),

@@ -1,5 +1,6 @@
 /** Operations that change how elements are seen. All but `contiguous`, `cat` and (for some strides) `reshape` are views of the same memory. */
 import { needsTape, recordMany, recordOperation } from "../autograd/tape.ts";
+import { deviceCode } from "../device.ts";
 import { dtypeCode } from "../dtype.ts";
 import { TensorError } from "../errors.ts";
 import { native } from "../native.ts";
@@ -155,7 +156,7 @@ export function slice(x: Tensor, dim: number, start: number, end: number = Infin
     x.offset + from * stride,
   );
   return recordOperation("slice", result, [x], [], (g) => {
-    const whole = new Tensor(native.empty(x.shape, dtypeCode(g.dtype)));
+    const whole = new Tensor(native.empty(x.shape, dtypeCode(g.dtype), deviceCode(x.device)));
     native.fill(whole.handle, 0);
     slice(whole, at, from, from + (length - 1) * step + 1, step).copyFrom(g);
     return [whole];
@@ -220,6 +221,7 @@ function zerosOfPiece(shape: readonly number[], at: number, length: number, like
     native.empty(
       shape.map((size, d) => (d === at ? length : size)),
       dtypeCode(like.dtype),
+      deviceCode(like.device),
     ),
   );
   native.fill(zeros.handle, 0);

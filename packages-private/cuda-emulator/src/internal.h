@@ -1,0 +1,35 @@
+// Shared between the emulator's own files; kernels do not include it.
+#pragma once
+#include "cuda_emulator/core.h"
+
+namespace cuda_emulator {
+
+struct ThreadPlace {
+  uint3 index{};
+  int linear = 0, lane = 0, warp = 0;
+  uint32_t warp_epoch = 0;  // advanced by __syncwarp
+};
+struct BlockState {
+  uint32_t id = 0, launch = 0, barrier_epoch = 0;
+  bool fenced = false;  // some thread ran __threadfence()
+  char* shared = nullptr;
+  size_t shared_bytes = 0;
+};
+extern BlockState block_state;
+
+// Bytes around every piece of emulated memory that nothing may touch.
+constexpr size_t kRedZone = 1024;
+
+bool in_kernel();
+ThreadPlace* current_thread();
+ThreadPlace* sibling(int lane);
+bool in_static_arena(const void* data);  // the memory behind SHARED()
+bool in_static_slot(const void* data, size_t bytes);
+bool on_current_stack(const void* data);
+
+enum class Memory { kHost, kDevice, kRedZone };
+Memory memory_at(const void* data, size_t bytes);  // runtime.cc
+cudaError_t check_launch(dim3 grid, dim3 block, size_t shared_bytes);
+std::string description_of_block(const void* data);
+
+}  // namespace cuda_emulator

@@ -1,0 +1,67 @@
+// The cuda device as the engine sees it. device.cu holds it where CUDA (or the emulator) is
+// compiled in, absent.cc where it is not: then `probe` says so, and everything else throws Error.
+//
+// Each device has one stream for all work and an allocator that hands out memory in the order of
+// that stream, so blocks are reused without waiting for kernels.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "cpu/kernels.h"
+#include "engine/allocator.h"
+#include "engine/tensor.h"
+
+namespace fms_accel::cuda {
+
+struct DeviceDescription {
+  std::string name;
+  int capability = 0;  // 10 * major + minor
+  int multiprocessors = 0;
+  size_t total_bytes = 0, free_bytes = 0;
+};
+
+struct Status {
+  std::string build;  // "none", "cuda <version>" or "emulator"
+  std::string architectures;
+  int driver_version = 0, runtime_version = 0;  // 1000 * major + 10 * minor; 0 is none
+  std::vector<DeviceDescription> devices;
+  std::string problem;  // why there is no device, and what would help; empty when there is one
+};
+
+// Never throws, and touches no device's memory.
+Status probe();
+
+// Throws Error with the remedy unless device `index` can be used.
+void require_device(int index);
+
+// The kernels, after making `index` the current device of this thread.
+const Kernels& kernels(int index);
+void* stream(int index);
+
+// Throws Error that names what was asked for, what is held and what would help.
+void* allocate(int index, size_t bytes);
+void release(int index, void* data, size_t bytes);
+MemoryStatistics memory_statistics(int index);
+void reset_peak(int index);
+void release_cached(int index);
+
+// In stream order. A copy to the host has ended on return; one from the host has been read.
+void copy(void* to, Device to_device, const void* from, Device from_device, size_t bytes);
+// Waits for all work, and throws what went wrong in it.
+void synchronize(int index);
+
+// `checked` [count] = `index`, where each value lies in [0, size) or is `allowed`, which becomes
+// -1. A value out of range becomes 0 and raises the error at the next point that waits for the
+// device (at once where FMS_ACCEL_CUDA_SYNC=1, and in the emulator).
+struct IndexCheck {
+  const char* op;
+  Shape shape;  // of the index, for the message
+  int64_t size;
+  bool allows = false;
+  int64_t allowed = 0;
+  bool is_label = false;  // for the message
+};
+void check_indices(int device, const int64_t* index, int64_t count, int64_t* checked,
+                   const IndexCheck& check);
+
+}  // namespace fms_accel::cuda

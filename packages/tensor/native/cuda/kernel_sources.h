@@ -1,0 +1,67 @@
+// What the kernel sources of the cuda device define; table.cc gathers it into a Kernels table.
+#pragma once
+#include "cpu/attention.h"
+#include "cpu/kernels.h"
+#include "cpu/matmul.h"
+
+namespace fms_accel::cuda {
+
+// elementwise.cu
+void unary(UnaryOp op, float a, float b, const Loop&, const Operand& out, const Operand& x);
+void binary(BinaryOp op, const Loop&, const Operand& out, const Operand& x, const Operand& y);
+void where(const Loop&, const Operand& out, const Operand& condition, const Operand& x,
+           const Operand& y);
+
+// reduce.cu
+void reduce(ReduceOp op, const Reduction&);
+void argmax(const Reduction&);
+void logsumexp(const Reduction&);
+void cumsum(const Reduction&, int64_t out_stride, bool reverse);
+
+// softmax.cu
+void softmax(bool logarithm, const Loop& kept, int64_t length, const RowOperand& out,
+             const RowOperand& x);
+void softmax_gradient(bool logarithm, const Loop& kept, int64_t length, const RowOperand& out,
+                      const RowOperand& y, const RowOperand& gradient);
+
+// cross_entropy.cu
+void cross_entropy(const CrossEntropy&);
+void cross_entropy_gradient(const CrossEntropy&, void* out, const float* scales,
+                            int64_t scale_stride);
+
+// indexing.cu
+void gather(const IndexedLines&);
+void scatter_add(const IndexedLines&);
+void index_select(const IndexedRows&);
+void index_add(const IndexedRows&);
+
+// sort.cu
+void order(const Reduction&, int64_t count, bool descending, int64_t out_stride);
+// Sorts each of `rows` rows of `length` pairs by (key, position), ascending; `length` is a power of
+// two.
+struct SortPair {
+  uint64_t key;
+  int64_t position;
+};
+void sort_rows(SortPair* pairs, int64_t rows, int64_t length);
+
+// random.cu
+void uniform(const Loop&, const Operand& out, float low, float high, Randomness random);
+void normal(const Loop&, const Operand& out, float mean, float deviation, Randomness random);
+void dropout(const Loop&, const Operand& out, const Operand& x, uint32_t threshold, float scale,
+             Randomness random);
+
+// optimizer.cu
+double sum_of_squares(const FlatTensor* tensors, int64_t count);
+bool scale(const FlatTensor* tensors, int64_t count, float factor);
+void adamw(const AdamWTensor* tensors, int64_t count, double beta1, double beta2, float eps);
+
+// matmul.cu
+void matmul(const MatmulArguments&);
+extern const GemmKernels kGemmKernels;
+
+// attention.cu
+void attention_forward(const AttentionArguments&);
+void attention_backward(const AttentionArguments&);
+
+}  // namespace fms_accel::cuda

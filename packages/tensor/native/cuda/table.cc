@@ -1,0 +1,34 @@
+#include "cuda/kernel_sources.h"
+
+namespace fms_accel::cuda {
+
+extern const Kernels kKernels;
+const Kernels kKernels = {
+    .gemm = &kGemmKernels,
+    .attention_forward = attention_forward,
+    .attention_backward = attention_backward,
+    .unary = unary,
+    .binary = binary,
+    .where = where,
+    .reduce = reduce,
+    .argmax = argmax,
+    .logsumexp = logsumexp,
+    .cumsum = cumsum,
+    .softmax = softmax,
+    .softmax_gradient = softmax_gradient,
+    .gather = gather,
+    .scatter_add = scatter_add,
+    .index_select = index_select,
+    .index_add = index_add,
+    .order = order,
+    .uniform = uniform,
+    .normal = normal,
+    .dropout = dropout,
+    .sum_of_squares = sum_of_squares,
+    .scale = scale,
+    .adamw = adamw,
+    .cross_entropy = cross_entropy,
+    .cross_entropy_gradient = cross_entropy_gradient,
+};
+
+}  // namespace fms_accel::cuda
