@@ -53,8 +53,8 @@ std::string line_of(const void* program_counter) {
   Dl_info info;
   if (dladdr(program_counter, &info) == 0) return "?";
   char command[512], line[256] = "";
-  const auto offset = static_cast<const char*>(program_counter) -
-                      static_cast<const char*>(info.dli_fbase) - 1;
+  const auto offset =
+      static_cast<const char*>(program_counter) - static_cast<const char*>(info.dli_fbase) - 1;
   snprintf(command, sizeof command, "addr2line -s -e '%s' %#zx 2>/dev/null", info.dli_fname,
            static_cast<size_t>(offset));
   if (FILE* pipe = popen(command, "r")) {
@@ -116,7 +116,8 @@ Place place_of(const void* data, size_t bytes, bool is_write, const void* progra
 // May an access with stamp s and one by `thread` now run at the same time?
 bool is_concurrent(const Stamp& s, const ThreadPlace& thread, Place place) {
   if (s.thread == kNobody || s.launch != block_state.launch) return false;
-  if (s.block != block_state.id) return place == Place::kDevice && !(s.fenced && block_state.fenced);
+  if (s.block != block_state.id)
+    return place == Place::kDevice && !(s.fenced && block_state.fenced);
   if (s.thread == thread.linear || s.barriers != block_state.barrier_epoch) return false;
   return s.warp != thread.warp || s.warp_epoch >= thread.warp_epoch;
 }
@@ -152,8 +153,7 @@ void access(const ThreadPlace* thread, const void* data, size_t bytes, bool is_w
     if (is_concurrent(cell.write, *thread, place) && !(is_atomic && cell.write.atomic))
       report(place, is_write, cell.write, true, *thread, program_counter);
     const bool read_before = is_concurrent(cell.read, *thread, place);
-    if (is_write && read_before)
-      report(place, true, cell.read, false, *thread, program_counter);
+    if (is_write && read_before) report(place, true, cell.read, false, *thread, program_counter);
     Stamp stamp;
     stamp.launch = block_state.launch;
     stamp.block = block_state.id;
@@ -188,17 +188,17 @@ void note_fence() { block_state.fenced = true; }
 
 }  // namespace cuda_emulator
 
-#define CUDA_EMULATOR_HOOK(name, bytes, is_write)                                            \
-  __attribute__((visibility("default"))) void name(void* data) {                             \
-    cuda_emulator::access(cuda_emulator::current_thread(), data, bytes, is_write, false,     \
-                          __builtin_return_address(0));                                      \
+#define CUDA_EMULATOR_HOOK(name, bytes, is_write)                                        \
+  __attribute__((visibility("default"))) void name(void* data) {                         \
+    cuda_emulator::access(cuda_emulator::current_thread(), data, bytes, is_write, false, \
+                          __builtin_return_address(0));                                  \
   }
-#define CUDA_EMULATOR_HOOKS(bytes)                                \
-  CUDA_EMULATOR_HOOK(__tsan_read##bytes, bytes, false)            \
-  CUDA_EMULATOR_HOOK(__tsan_write##bytes, bytes, true)            \
-  CUDA_EMULATOR_HOOK(__tsan_unaligned_read##bytes, bytes, false)  \
-  CUDA_EMULATOR_HOOK(__tsan_unaligned_write##bytes, bytes, true)  \
-  void __tsan_volatile_read##bytes(void*) {}                      \
+#define CUDA_EMULATOR_HOOKS(bytes)                               \
+  CUDA_EMULATOR_HOOK(__tsan_read##bytes, bytes, false)           \
+  CUDA_EMULATOR_HOOK(__tsan_write##bytes, bytes, true)           \
+  CUDA_EMULATOR_HOOK(__tsan_unaligned_read##bytes, bytes, false) \
+  CUDA_EMULATOR_HOOK(__tsan_unaligned_write##bytes, bytes, true) \
+  void __tsan_volatile_read##bytes(void*) {}                     \
   void __tsan_volatile_write##bytes(void*) {}
 extern "C" {
 CUDA_EMULATOR_HOOKS(1)

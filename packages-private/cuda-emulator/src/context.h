@@ -20,9 +20,9 @@ inline void switch_context(Context& from, Context& to) {
 }
 inline void start_context(Context& context, char* stack, size_t size, void (*entry)()) {
   void** top = reinterpret_cast<void**>(stack + size);
-  *--top = nullptr;                                     // where entry would return to: never used
-  *--top = reinterpret_cast<void*>(entry);              // popped by ret
-  for (int i = 0; i < 6; ++i) *--top = nullptr;         // registers that a callee saves
+  *--top = nullptr;                              // where entry would return to: never used
+  *--top = reinterpret_cast<void*>(entry);       // popped by ret
+  for (int i = 0; i < 6; ++i) *--top = nullptr;  // registers that a callee saves
   context.stack_pointer = top;
 }
 

@@ -293,8 +293,8 @@ void collective(const char* what, uint32_t mask, void* payload, Complete complet
     operation = &warp.operations.back();
   }
   if (strcmp(operation->what, what) != 0 || operation->site.line != site.line) {
-    fail("divergent warp operation: this lane is at " + place(what, site) +
-         " but its warp is at " + place(operation->what, operation->site));
+    fail("divergent warp operation: this lane is at " + place(what, site) + " but its warp is at " +
+         place(operation->what, operation->site));
   }
   operation->arrived |= 1u << thread->lane;
   if (operation->arrived != mask) {
@@ -324,7 +324,6 @@ void collective(const char* what, uint32_t mask, void* payload, Complete complet
   }
 }
 
-
 int barrier(const char* what, bool predicate, Site site) {
   Thread* thread = current;
   Barrier& own = block_barrier;
@@ -346,8 +345,8 @@ int barrier(const char* what, bool predicate, Site site) {
 
 void yield() {
   if (current == nullptr) return;
-  const uint64_t progress =
-      statistics.collectives + statistics.barriers + static_cast<unsigned>(thread_count - live_count);
+  const uint64_t progress = statistics.collectives + statistics.barriers +
+                            static_cast<unsigned>(thread_count - live_count);
   polls = progress == last_progress ? polls + 1 : 0;
   last_progress = progress;
   if (polls > kBarrierSpins)
@@ -409,7 +408,8 @@ bool on_current_stack(const void* data) {
   return data >= fiber->stack && data < fiber->stack + kStack;
 }
 
-// ---- Shared memory --------------------------------------------------------------------------------
+// ---- Shared memory
+// --------------------------------------------------------------------------------
 
 namespace {
 
@@ -449,7 +449,8 @@ bool in_static_slot(const void* data, size_t bytes) {
 void* static_shared_memory(size_t slot) { return static_arena + slot; }
 void* dynamic_shared_memory() { return block_state.shared; }
 
-// ---- Launch ---------------------------------------------------------------------------------------
+// ---- Launch
+// ---------------------------------------------------------------------------------------
 
 namespace {
 

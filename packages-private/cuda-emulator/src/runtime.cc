@@ -236,8 +236,8 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
     const std::lock_guard<std::mutex> lock(mutex);
     const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
     const bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
-    if (bytes > 0 && ((to_device && !is_inside(to, bytes)) ||
-                      (from_device && !is_inside(from, bytes))))
+    if (bytes > 0 &&
+        ((to_device && !is_inside(to, bytes)) || (from_device && !is_inside(from, bytes))))
       return give(cudaErrorInvalidValue);
   }
   memmove(to, from, bytes);

@@ -25,8 +25,7 @@ struct Site {
   const char* file;
   int line;
 };
-#define CUDA_EMULATOR_SITE \
-  ::cuda_emulator::Site site = { __builtin_FILE(), __builtin_LINE() }
+#define CUDA_EMULATOR_SITE ::cuda_emulator::Site site = {__builtin_FILE(), __builtin_LINE()}
 
 // Runs on the last lane to arrive; payload[l] is what lane l brought.
 using Complete = void (*)(void* const payload[kWarp], uint32_t mask);

@@ -36,7 +36,8 @@ struct Shuffle {
 };
 // Reads and writes on the stacks of other lanes, which is the emulator's business.
 template <class T>
-__attribute__((no_sanitize("thread"))) void complete_shuffle(void* const payload[kWarp], uint32_t mask) {
+__attribute__((no_sanitize("thread"))) void complete_shuffle(void* const payload[kWarp],
+                                                             uint32_t mask) {
   for (uint32_t rest = mask; rest != 0; rest &= rest - 1) {
     auto* own = static_cast<Shuffle<T>*>(payload[__builtin_ctz(rest)]);
     if ((mask >> own->from & 1) == 0)
@@ -115,8 +116,8 @@ inline int __any_sync(unsigned mask, int predicate, CUDA_EMULATOR_SITE) {
   return vote.ballot != 0;
 }
 
-#define CUDA_EMULATOR_ATOMIC(name, T, expression)                           \
-  __attribute__((no_sanitize("thread"))) inline T name(T* at, T value) {    \
+#define CUDA_EMULATOR_ATOMIC(name, T, expression)                             \
+  __attribute__((no_sanitize("thread"))) inline T name(T* at, T value) {      \
     return cuda_emulator::atomic(at, [&](T old) -> T { return expression; }); \
   }
 CUDA_EMULATOR_ATOMIC(atomicAdd, int, old + value)

@@ -3,7 +3,6 @@
 // recomputes the scores from q, k and the saved log-sum-exp (Dao et al., "FlashAttention", 2022,
 // section 3.1), and adds the gradients of keys and values up in a fixed order.
 #include "cpu/attention.h"
-
 #include "cuda/elements.h"
 #include "cuda/kernel_sources.h"
 #include "cuda/product.h"
@@ -131,8 +130,8 @@ __global__ void __launch_bounds__(kThreads)
 __global__ void __launch_bounds__(kThreads)
     narrow(const float* from, AttentionTensor to, int64_t heads, int64_t tokens, int64_t width) {
   const int64_t token = blockIdx.x % tokens, pair = blockIdx.x / tokens;
-  const int64_t at = pair / heads * to.batch_stride + pair % heads * to.head_stride +
-                     token * to.token_stride;
+  const int64_t at =
+      pair / heads * to.batch_stride + pair % heads * to.head_stride + token * to.token_stride;
   for (int64_t d = threadIdx.x; d < width; d += kThreads)
     store<float>(to.data, to.dtype, at + d, from[blockIdx.x * width + d]);
 }
@@ -145,8 +144,13 @@ void* advance(const AttentionTensor& x, int64_t elements) {
 
 // Tokens from `first` on as the rows of a batched operand, [batch, heads].
 ProductOperand rows_of(const AttentionTensor& x, int64_t first, int64_t divisor = 1) {
-  return {advance(x, first * x.token_stride), x.dtype, x.token_stride, 1, x.batch_stride,
-          x.head_stride, divisor};
+  return {advance(x, first * x.token_stride),
+          x.dtype,
+          x.token_stride,
+          1,
+          x.batch_stride,
+          x.head_stride,
+          divisor};
 }
 ProductOperand transposed(ProductOperand x) {
   const int64_t row_stride = x.row_stride;
@@ -261,8 +265,8 @@ void attention_backward(const AttentionArguments& p) {
         product.b.data = static_cast<const char*>(product.b.data) +
                          g * x.head_stride * static_cast<int64_t>(item_size(x.dtype));
         product.b.inner_stride *= group;
-        product.c = {to + block.key_begin * dim, DType::kFloat32, dim,
-                     1,   p.kv_heads * p.keys * dim, p.keys * dim, 1};
+        product.c = {to + block.key_begin * dim, DType::kFloat32, dim, 1,
+                     p.kv_heads * p.keys * dim,  p.keys * dim,    1};
         product.beta = 1;
         multiply(product);
       }

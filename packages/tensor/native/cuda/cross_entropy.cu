@@ -39,7 +39,8 @@ __global__ void __launch_bounds__(kThreads)
   for (int64_t i = threadIdx.x; i < c.classes; i += kThreads) {
     float gradient = 0;
     if (label >= 0) {
-      gradient = expf(load<float>(c.logits, c.dtype, row * c.row_stride + i * c.stride) - logsumexp);
+      gradient =
+          expf(load<float>(c.logits, c.dtype, row * c.row_stride + i * c.stride) - logsumexp);
       if (i == label) gradient -= 1.0f;
       gradient *= scale;
     }

@@ -181,9 +181,8 @@ void report_checks(DeviceState& state) {
       rest /= check.shape[d];
     }
     if (check.is_label) {
-      fail(check.op, ": label ", records[i].value, " of row ", position[0],
-           " is out of range for ", check.size, " classes (rows with label ", check.allowed,
-           " are ignored)");
+      fail(check.op, ": label ", records[i].value, " of row ", position[0], " is out of range for ",
+           check.size, " classes (rows with label ", check.allowed, " are ignored)");
     }
     fail(check.op, ": index ", records[i].value, " at ", to_string(position),
          " is out of range for size ", check.size);
@@ -277,18 +276,18 @@ void* allocate(int index, size_t bytes) {
       cudaGetLastError();
       size_t free_bytes = 0, total = 0;
       cudaMemGetInfo(&free_bytes, &total);
-      fail("cuda:", index, " is out of memory: ", bytes, " bytes were asked for while tensors hold ",
-           mebibytes(state.statistics.live_bytes), ", and ",
-           mebibytes(static_cast<int64_t>(free_bytes)), " of ",
+      fail("cuda:", index, " is out of memory: ", bytes,
+           " bytes were asked for while tensors hold ", mebibytes(state.statistics.live_bytes),
+           ", and ", mebibytes(static_cast<int64_t>(free_bytes)), " of ",
            mebibytes(static_cast<int64_t>(total)),
-           " are free; use a smaller batch, gradient checkpointing, a shorter sequence, or bfloat16");
+           " are free; use a smaller batch, gradient checkpointing, a shorter sequence, or "
+           "bfloat16");
     }
     require(error);
   }
   state.used_blocks.emplace(data, given);
   state.statistics.live_bytes += static_cast<int64_t>(given);
-  state.statistics.peak_bytes =
-      std::max(state.statistics.peak_bytes, state.statistics.live_bytes);
+  state.statistics.peak_bytes = std::max(state.statistics.peak_bytes, state.statistics.live_bytes);
   return data;
 }
 

@@ -171,11 +171,10 @@ Walk<sizeof...(Strides)> walk_of(const Loop& loop, const Strides*... strides) {
   walk.is_small = loop.numel < (int64_t{1} << 31);
   for (int d = 0; d < kMaxLoopDims; ++d) walk.shape[d] = d < loop.ndim ? loop.shape[d] : 1;
   int k = 0;
-  ((
-       [&] {
-         for (int d = 0; d < loop.ndim; ++d) walk.strides[k][d] = strides[d];
-         ++k;
-       }()),
+  (([&] {
+     for (int d = 0; d < loop.ndim; ++d) walk.strides[k][d] = strides[d];
+     ++k;
+   }()),
    ...);
   return walk;
 }

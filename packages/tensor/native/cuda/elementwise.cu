@@ -23,7 +23,8 @@ struct Map {
 };
 
 template <class Compute, class Function, int Inputs>
-__device__ __forceinline__ Compute apply(const Function& function, const Compute (&values)[Inputs]) {
+__device__ __forceinline__ Compute apply(const Function& function,
+                                         const Compute (&values)[Inputs]) {
   if constexpr (Inputs == 1) return function(values[0]);
   if constexpr (Inputs == 2) return function(values[0], values[1]);
   if constexpr (Inputs == 3) return function(values[0], values[1], values[2]);
@@ -86,8 +87,8 @@ __global__ void __launch_bounds__(kThreads) map_strided(Map<Function, Inputs> m)
 template <class Compute, class Function, class... Inputs>
 void map(const Loop& loop, const Operand& out, Function function, const Inputs&... inputs) {
   constexpr int kInputs = sizeof...(Inputs);
-  Map<Function, kInputs> m{function,   walk_of(loop, out.strides, inputs.strides...),
-                           out.data,   out.dtype,
+  Map<Function, kInputs> m{function,         walk_of(loop, out.strides, inputs.strides...),
+                           out.data,         out.dtype,
                            {inputs.data...}, {inputs.dtype...},
                            loop.numel};
   const auto is_plain = [&](const Operand& x) {
@@ -104,10 +105,11 @@ void map(const Loop& loop, const Operand& out, Function function, const Inputs&.
 
 // Elements as they are, whatever their bits mean.
 template <class Stored>
-__global__ void __launch_bounds__(kThreads) copy_elements(Walk<2> walk, Stored* out, const Stored* x,
-                                                          int64_t numel) {
+__global__ void __launch_bounds__(kThreads)
+    copy_elements(Walk<2> walk, Stored* out, const Stored* x, int64_t numel) {
   const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < numel; i += step) {
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < numel;
+       i += step) {
     int64_t offsets[2];
     walk.offsets(i, offsets);
     out[offsets[0]] = x[offsets[1]];
@@ -137,13 +139,13 @@ __device__ __forceinline__ float gelu_tanh_of(float x) {
 }
 
 // A function object `name` of one operand, and of two.
-#define FUNCTION1(name, Type, expression)                               \
-  struct name {                                                         \
-    float a, b;                                                         \
+#define FUNCTION1(name, Type, expression)                                           \
+  struct name {                                                                     \
+    float a, b;                                                                     \
     __device__ __forceinline__ Type operator()(Type x) const { return expression; } \
   };
-#define FUNCTION2(name, Type, expression)                               \
-  struct name {                                                         \
+#define FUNCTION2(name, Type, expression)                                                   \
+  struct name {                                                                             \
     __device__ __forceinline__ Type operator()(Type x, Type y) const { return expression; } \
   };
 
@@ -154,21 +156,21 @@ FUNCTION1(Exp, float, expf(x))
 FUNCTION1(Log, float, logf(x))
 FUNCTION1(Sqrt, float, sqrtf(x))
 FUNCTION1(Rsqrt, float, 1.0f / sqrtf(x))
-FUNCTION1(Square, float, x * x)
+FUNCTION1(Square, float, x* x)
 FUNCTION1(Reciprocal, float, 1.0f / x)
 FUNCTION1(Sin, float, sinf(x))
 FUNCTION1(Cos, float, cosf(x))
 FUNCTION1(Sigmoid, float, sigmoid_of(x))
 FUNCTION1(Tanh, float, tanhf(x))
-FUNCTION1(Silu, float, x * sigmoid_of(x))
+FUNCTION1(Silu, float, x* sigmoid_of(x))
 FUNCTION1(Relu, float, x < 0.0f ? 0.0f : x)
 FUNCTION1(Gelu, float, 0.5f * x * (1.0f + erff(x * kSqrtHalf)))
 FUNCTION1(GeluTanh, float, 0.5f * x * (1.0f + gelu_tanh_of(x)))
 FUNCTION1(Erf, float, erff(x))
 FUNCTION1(LogicalNot, float, x == 0.0f ? 1.0f : 0.0f)
-FUNCTION1(Affine, float, a * x + b)
+FUNCTION1(Affine, float, a* x + b)
 FUNCTION1(Power, float, powf(x, a))
-FUNCTION1(Clamp, float, x < a ? a : x > b ? b : x)
+FUNCTION1(Clamp, float, x<a ? a : x> b ? b : x)
 FUNCTION1(IntSame, Int, x)
 FUNCTION1(IntNegate, Int, static_cast<Int>(-static_cast<Bits>(x)))
 FUNCTION1(IntAbsolute, Int, x < 0 ? static_cast<Int>(-static_cast<Bits>(x)) : x)
@@ -184,7 +186,7 @@ FUNCTION1(IntClamp, Int,
 
 FUNCTION2(Add, float, x + y)
 FUNCTION2(Subtract, float, x - y)
-FUNCTION2(Multiply, float, x * y)
+FUNCTION2(Multiply, float, x* y)
 FUNCTION2(Divide, float, x / y)
 FUNCTION2(Maximum, float, x > y || !(x == x) ? x : y)  // NaN in either operand wins
 FUNCTION2(Minimum, float, x < y || !(x == x) ? x : y)
@@ -196,8 +198,8 @@ FUNCTION2(Greater, float, x > y ? 1.0f : 0.0f)
 FUNCTION2(GreaterEqual, float, x >= y ? 1.0f : 0.0f)
 FUNCTION2(And, float, x != 0.0f && y != 0.0f ? 1.0f : 0.0f)
 FUNCTION2(Or, float, x != 0.0f || y != 0.0f ? 1.0f : 0.0f)
-FUNCTION2(SigmoidGradient, float, y * x * (1.0f - x))
-FUNCTION2(TanhGradient, float, y * (1.0f - x * x))
+FUNCTION2(SigmoidGradient, float, y* x*(1.0f - x))
+FUNCTION2(TanhGradient, float, y*(1.0f - x * x))
 FUNCTION2(ReluGradient, float, x > 0.0f ? y : 0.0f)
 FUNCTION2(IntAdd, Int, static_cast<Int>(static_cast<Bits>(x) + static_cast<Bits>(y)))
 FUNCTION2(IntSubtract, Int, static_cast<Int>(static_cast<Bits>(x) - static_cast<Bits>(y)))
@@ -243,17 +245,17 @@ struct Select {
 
 }  // namespace
 
-#define CASE1(op, name)  \
-  case UnaryOp::op:      \
+#define CASE1(op, name) \
+  case UnaryOp::op:     \
     return map<float>(loop, out, name{a, b}, x)
-#define INT1(op, name)   \
-  case UnaryOp::op:      \
+#define INT1(op, name) \
+  case UnaryOp::op:    \
     return map<Int>(loop, out, name{a, b}, x)
-#define CASE2(op, name)  \
-  case BinaryOp::op:     \
+#define CASE2(op, name) \
+  case BinaryOp::op:    \
     return map<float>(loop, out, name{}, x, y)
-#define INT2(op, name)   \
-  case BinaryOp::op:     \
+#define INT2(op, name) \
+  case BinaryOp::op:   \
     return map<Int>(loop, out, name{}, x, y)
 
 void unary(UnaryOp op, float a, float b, const Loop& loop, const Operand& out, const Operand& x) {

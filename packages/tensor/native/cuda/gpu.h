@@ -50,11 +50,10 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, A.
 #else
 
 // One slot of the block's shared memory for each place (and template instance).
-#define SHARED(name, ...)                                                                       \
-  static const size_t name##_slot = ::cuda_emulator::shared_slot(sizeof(__VA_ARGS__));          \
-  auto& name =                                                                                  \
-      *static_cast<typename ::fms_accel::cuda::SharedType<__VA_ARGS__>::type*>(                 \
-          ::cuda_emulator::static_shared_memory(name##_slot))
+#define SHARED(name, ...)                                                                \
+  static const size_t name##_slot = ::cuda_emulator::shared_slot(sizeof(__VA_ARGS__));   \
+  auto& name = *static_cast<typename ::fms_accel::cuda::SharedType<__VA_ARGS__>::type*>( \
+      ::cuda_emulator::static_shared_memory(name##_slot))
 #define DYNAMIC_SHARED(T, name) \
   T* const name = static_cast<T*>(::cuda_emulator::dynamic_shared_memory())
 

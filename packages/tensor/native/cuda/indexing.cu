@@ -157,8 +157,7 @@ void gather(const IndexedLines& g) {
 }
 
 void scatter_add(const IndexedLines& g) {
-  const auto walk =
-      walk_of(g.lines, g.out.kept.strides, g.x.kept.strides, g.index_lines.strides);
+  const auto walk = walk_of(g.lines, g.out.kept.strides, g.x.kept.strides, g.index_lines.strides);
   const auto kernel = is_floating(g.x.kept.dtype) ? scatter_lines<float> : scatter_lines<int64_t>;
   launch(kernel, grid_for(g.lines.numel, kThreads), dim3(kThreads), 0, walk, g.x.kept.data,
          g.out.kept.data, g.x.kept.dtype, g.index, g.lines.numel, g.length, g.out.stride,
@@ -167,10 +166,10 @@ void scatter_add(const IndexedLines& g) {
 
 void index_select(const IndexedRows& s) {
   const int64_t row_bytes = s.inner * static_cast<int64_t>(item_size(s.dtype));
-  const auto misalignment = (reinterpret_cast<uintptr_t>(s.source) |
-                             reinterpret_cast<uintptr_t>(s.target) |
-                             static_cast<uintptr_t>(row_bytes)) %
-                            16;
+  const auto misalignment =
+      (reinterpret_cast<uintptr_t>(s.source) | reinterpret_cast<uintptr_t>(s.target) |
+       static_cast<uintptr_t>(row_bytes)) %
+      16;
   if (misalignment == 0) return select_units<uint4>(s, row_bytes);
   if (misalignment % 4 == 0) return select_units<uint32_t>(s, row_bytes);
   if (misalignment % 2 == 0) return select_units<uint16_t>(s, row_bytes);

@@ -55,26 +55,26 @@ __device__ __forceinline__ bool takes_vectors(const ProductOperand& x, int64_t b
 __device__ __forceinline__ Lanes lanes_of_a(const Product& p, int64_t outer, int64_t inner) {
   const int64_t base = base_of(p.a, outer, inner);
   const int64_t other = p.a.column_stride == 1 ? p.a.row_stride : p.a.column_stride;
-  return {p.a.data, p.a.dtype, base, p.a.row_stride, p.a.column_stride, p.m, p.k,
-          takes_vectors(p.a, base, other)};
+  return {p.a.data,          p.a.dtype, base, p.a.row_stride,
+          p.a.column_stride, p.m,       p.k,  takes_vectors(p.a, base, other)};
 }
 __device__ __forceinline__ Lanes lanes_of_b(const Product& p, int64_t outer, int64_t inner) {
   const int64_t base = base_of(p.b, outer, inner);
   const int64_t other = p.b.row_stride == 1 ? p.b.column_stride : p.b.row_stride;
-  return {p.b.data, p.b.dtype, base, p.b.column_stride, p.b.row_stride, p.n, p.k,
-          takes_vectors(p.b, base, other)};
+  return {p.b.data,       p.b.dtype, base, p.b.column_stride,
+          p.b.row_stride, p.n,       p.k,  takes_vectors(p.b, base, other)};
 }
 
 __device__ __forceinline__ unsigned pack_bf16(float low, float high) {
-  return static_cast<unsigned>(bf16_of_float(low)) |
-         static_cast<unsigned>(bf16_of_float(high)) << 16;
+  return static_cast<unsigned>(bf16_of_float(low)) | static_cast<unsigned>(bf16_of_float(high))
+                                                         << 16;
 }
 
 // Eight elements as bfloat16: along k from (lane, step) where AlongK, else along the lanes.
 template <bool AlongK>
 __device__ __forceinline__ uint4 load_eight(const Lanes& x, int64_t lane, int64_t step) {
-  const bool is_inside = AlongK ? lane < x.lanes && step + 8 <= x.k
-                                : lane + 8 <= x.lanes && step < x.k;
+  const bool is_inside =
+      AlongK ? lane < x.lanes && step + 8 <= x.k : lane + 8 <= x.lanes && step < x.k;
   const int64_t at = x.base + lane * x.lane_stride + step * x.k_stride;
   if (is_inside && x.is_aligned && (AlongK ? x.k_stride : x.lane_stride) == 1) {
     if (x.dtype == DType::kBFloat16)
@@ -88,13 +88,13 @@ __device__ __forceinline__ uint4 load_eight(const Lanes& x, int64_t lane, int64_
   }
   float values[8];
 #pragma unroll
-  for (int e = 0; e < 8; ++e)
-    values[e] = AlongK ? x.at(lane, step + e) : x.at(lane + e, step);
+  for (int e = 0; e < 8; ++e) values[e] = AlongK ? x.at(lane, step + e) : x.at(lane + e, step);
   return uint4{pack_bf16(values[0], values[1]), pack_bf16(values[2], values[3]),
                pack_bf16(values[4], values[5]), pack_bf16(values[6], values[7])};
 }
 
-// ---- bfloat16 -------------------------------------------------------------------------------------
+// ---- bfloat16
+// -------------------------------------------------------------------------------------
 
 constexpr int kDepth = 32;  // of a tile along k
 constexpr int kPad = 8;     // keeps the rows of a tile on different banks
@@ -127,7 +127,8 @@ __global__ void __launch_bounds__(128) multiply_bf16(Part part) {
   uint16_t* const tile_a = reinterpret_cast<uint16_t*>(&shared_a[0]);
   uint16_t* const tile_b = reinterpret_cast<uint16_t*>(&shared_b[0]);
   const Product& p = part.p;
-  const int64_t matrix = part.first + blockIdx.z, outer = matrix / p.inner, inner = matrix % p.inner;
+  const int64_t matrix = part.first + blockIdx.z, outer = matrix / p.inner,
+                inner = matrix % p.inner;
   const Lanes a = lanes_of_a(p, outer, inner), b = lanes_of_b(p, outer, inner);
   const int64_t row0 = static_cast<int64_t>(blockIdx.y) * Size,
                 column0 = static_cast<int64_t>(blockIdx.x) * Size;
@@ -173,23 +174,24 @@ __global__ void __launch_bounds__(128) multiply_bf16(Part part) {
       for (int i = 0; i < kRows; ++i) {
         const int lane0 = warp_row + i * 16;
         if constexpr (AAlongK) {
-          ldmatrix_x4(fragments_a[i], &tile_a[TileA::offset(lane0 + l / 8 % 2 * 8 + l % 8,
-                                                            step + l / 16 * 8)]);
+          ldmatrix_x4(fragments_a[i],
+                      &tile_a[TileA::offset(lane0 + l / 8 % 2 * 8 + l % 8, step + l / 16 * 8)]);
         } else {
-          ldmatrix_x4_transposed(fragments_a[i], &tile_a[TileA::offset(lane0 + l / 8 % 2 * 8,
-                                                                       step + l / 16 * 8 + l % 8)]);
+          ldmatrix_x4_transposed(
+              fragments_a[i],
+              &tile_a[TileA::offset(lane0 + l / 8 % 2 * 8, step + l / 16 * 8 + l % 8)]);
         }
       }
 #pragma unroll
       for (int j = 0; j < kColumns / 2; ++j) {
         const int lane0 = warp_column + j * 16;
         if constexpr (BAlongK) {
-          ldmatrix_x4(fragments_b[j], &tile_b[TileB::offset(lane0 + l / 16 * 8 + l % 8,
-                                                            step + l / 8 % 2 * 8)]);
+          ldmatrix_x4(fragments_b[j],
+                      &tile_b[TileB::offset(lane0 + l / 16 * 8 + l % 8, step + l / 8 % 2 * 8)]);
         } else {
-          ldmatrix_x4_transposed(fragments_b[j],
-                                 &tile_b[TileB::offset(lane0 + l / 16 * 8,
-                                                       step + l / 8 % 2 * 8 + l % 8)]);
+          ldmatrix_x4_transposed(
+              fragments_b[j],
+              &tile_b[TileB::offset(lane0 + l / 16 * 8, step + l / 8 % 2 * 8 + l % 8)]);
         }
       }
 #pragma unroll
@@ -217,7 +219,11 @@ __global__ void __launch_bounds__(128) multiply_bf16(Part part) {
   }
 }
 
-// ---- float32 --------------------------------------------------------------------------------------
+// ---- float32
+// --------------------------------------------------------------------------------------
+
+// k that is summed from 0 before it is added to the rest: keeps the rounding of long sums small.
+constexpr int64_t kRunOfSum = 256;
 
 // 16 x 16 threads, each PerThread x PerThread elements that lie 16 apart.
 template <int PerThread>
@@ -227,7 +233,8 @@ __global__ void __launch_bounds__(256) multiply_float(Part part) {
   SHARED(tile_a, float[kSteps][kSize + 1]);
   SHARED(tile_b, float[kSteps][kSize + 1]);
   const Product& p = part.p;
-  const int64_t matrix = part.first + blockIdx.z, outer = matrix / p.inner, inner = matrix % p.inner;
+  const int64_t matrix = part.first + blockIdx.z, outer = matrix / p.inner,
+                inner = matrix % p.inner;
   const Lanes a = lanes_of_a(p, outer, inner), b = lanes_of_b(p, outer, inner);
   const int64_t row0 = static_cast<int64_t>(blockIdx.y) * kSize,
                 column0 = static_cast<int64_t>(blockIdx.x) * kSize;
@@ -235,11 +242,11 @@ __global__ void __launch_bounds__(256) multiply_float(Part part) {
   // Neighbouring threads read along the contiguous direction.
   const bool a_along_k = a.k_stride <= a.lane_stride, b_along_k = b.k_stride <= b.lane_stride;
 
-  float sums[PerThread][PerThread], next_a[kLoads], next_b[kLoads];
+  float totals[PerThread][PerThread], sums[PerThread][PerThread], next_a[kLoads], next_b[kLoads];
 #pragma unroll
   for (int i = 0; i < PerThread; ++i) {
 #pragma unroll
-    for (int j = 0; j < PerThread; ++j) sums[i][j] = 0.0f;
+    for (int j = 0; j < PerThread; ++j) totals[i][j] = sums[i][j] = 0.0f;
   }
   const auto place = [&](bool along_k, int i, int* lane, int* step) {
     const int at = thread + i * kThreads;
@@ -283,13 +290,23 @@ __global__ void __launch_bounds__(256) multiply_float(Part part) {
       }
     }
     __syncthreads();
+    if ((k0 + kSteps) % kRunOfSum != 0 && k0 + kSteps < p.k) continue;
+#pragma unroll
+    for (int i = 0; i < PerThread; ++i) {
+#pragma unroll
+      for (int j = 0; j < PerThread; ++j) {
+        totals[i][j] += sums[i][j];
+        sums[i][j] = 0.0f;
+      }
+    }
   }
   const int64_t c_base = base_of(p.c, outer, inner);
 #pragma unroll
   for (int i = 0; i < PerThread; ++i) {
 #pragma unroll
     for (int j = 0; j < PerThread; ++j)
-      store_element(p, c_base, row0 + own_row + 16 * i, column0 + own_column + 16 * j, sums[i][j]);
+      store_element(p, c_base, row0 + own_row + 16 * i, column0 + own_column + 16 * j,
+                    totals[i][j]);
   }
 }
 
@@ -311,8 +328,8 @@ void multiply(const Product& p) {
              b_along_k = p.b.row_stride <= p.b.column_stride;
   auto kernel = is_large ? multiply_float<8> : multiply_float<4>;
   if (p.compute == Compute::kBFloat16)
-    kernel = is_large ? bf16_kernel<128>(a_along_k, b_along_k)
-                      : bf16_kernel<64>(a_along_k, b_along_k);
+    kernel =
+        is_large ? bf16_kernel<128>(a_along_k, b_along_k) : bf16_kernel<64>(a_along_k, b_along_k);
   const unsigned threads = p.compute == Compute::kBFloat16 ? 128 : 256;
   dim3 grid(static_cast<unsigned>(ceil_div(p.n, size)), static_cast<unsigned>(ceil_div(p.m, size)),
             1);

@@ -56,8 +56,7 @@ void for_each_list(const Tensor* tensors, int64_t count, const NumelOf& numel_of
 
 dim3 grid_of(int64_t pieces) { return dim3(static_cast<unsigned>(pieces)); }
 
-__global__ void __launch_bounds__(kThreads)
-    square_pieces(List<FlatTensor> list, double* partial) {
+__global__ void __launch_bounds__(kThreads) square_pieces(List<FlatTensor> list, double* partial) {
   const int t = list.tensor_of(blockIdx.x);
   const FlatTensor& tensor = list.tensors[t];
   const int64_t begin = (blockIdx.x - list.first[t]) * kPiece,
@@ -113,8 +112,9 @@ __global__ void __launch_bounds__(kThreads) adamw_pieces(List<AdamWTensor> list,
     v = v * a.keep2 + a.weight2 * g * g;
     tensor.exp_avg[i] = m;
     tensor.exp_avg_sq[i] = v;
-    store<float>(tensor.parameter.data, tensor.parameter.dtype, i,
-                 p * tensor.decay - tensor.step_size * (m / (sqrtf(v) / tensor.correction + a.eps)));
+    store<float>(
+        tensor.parameter.data, tensor.parameter.dtype, i,
+        p * tensor.decay - tensor.step_size * (m / (sqrtf(v) / tensor.correction + a.eps)));
   }
 }
 
@@ -130,8 +130,7 @@ double sum_of_squares(const FlatTensor* tensors, int64_t count) {
   double* partial = scratch.as<double>();
   int64_t done = 0;
   for_each_list(tensors, count, numel_of_flat, [&](const List<FlatTensor>& list) {
-    launch(square_pieces, grid_of(list.first[list.count]), dim3(kThreads), 0, list,
-           partial + done);
+    launch(square_pieces, grid_of(list.first[list.count]), dim3(kThreads), 0, list, partial + done);
     done += list.first[list.count];
   });
   launch(add_partials, dim3(1), dim3(kThreads), 0, partial, pieces, partial + pieces);

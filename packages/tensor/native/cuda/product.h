@@ -18,7 +18,7 @@ struct Product {
   int64_t m = 0, n = 0, k = 0, outer = 1, inner = 1;
   ProductOperand a, b, c;  // columns of C are contiguous
   Compute compute = Compute::kFloat32;
-  float alpha = 1, beta = 0;  // beta = 0 never reads C
+  float alpha = 1, beta = 0;   // beta = 0 never reads C
   const void* bias = nullptr;  // [n]
   DType bias_dtype = DType::kFloat32;
 };

@@ -8,9 +8,9 @@ namespace fms_accel::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int64_t kSegment = 1 << 15;   // elements of a row that one block reduces
-constexpr int64_t kShortRow = 1024;     // rows up to this are reduced by one warp each
-constexpr int64_t kColumnRows = 512;    // elements of a column that one thread reduces
+constexpr int64_t kSegment = 1 << 15;  // elements of a row that one block reduces
+constexpr int64_t kShortRow = 1024;    // rows up to this are reduced by one warp each
+constexpr int64_t kColumnRows = 512;   // elements of a column that one thread reduces
 constexpr int kWarpsOfBlock = kThreads / 32;
 
 // x of a reduction: kept positions times reduced ones.
@@ -22,8 +22,12 @@ struct Source {
 };
 
 Source source_of(const Reduction& r) {
-  return {walk_of(r.kept, r.x.strides), walk_of(r.reduced, r.reduced_strides), r.x.data,
-          r.x.dtype, r.kept.numel, r.reduced.numel};
+  return {walk_of(r.kept, r.x.strides),
+          walk_of(r.reduced, r.reduced_strides),
+          r.x.data,
+          r.x.dtype,
+          r.kept.numel,
+          r.reduced.numel};
 }
 
 template <class Compute, class Op>
@@ -107,8 +111,7 @@ void reduce_by(const Reduction& r, double divisor = 1) {
   if (!by_row) {
     dim3 grid = grid_for(s.rows, kThreads, INT32_MAX);
     grid.y = static_cast<unsigned>(segments);
-    launch(reduce_columns<Compute, Op>, grid, dim3(kThreads), 0, s, segments,
-           segment, totals);
+    launch(reduce_columns<Compute, Op>, grid, dim3(kThreads), 0, s, segments, segment, totals);
   } else if (s.length <= kShortRow) {
     launch(reduce_short_rows<Compute, Op>, grid_for(s.rows, kWarpsOfBlock, INT32_MAX),
            dim3(kThreads), 0, s, totals);
@@ -116,9 +119,8 @@ void reduce_by(const Reduction& r, double divisor = 1) {
     launch(reduce_segments<Compute, Op>, grid_for(s.rows * segments, 1, INT32_MAX), dim3(kThreads),
            0, s, segments, totals);
   }
-  launch(finish_rows<Compute, Op>, grid_for(s.rows, kThreads, INT32_MAX), dim3(kThreads), 0,
-         totals, s.rows, segments, walk_of(r.kept, r.out.strides), r.out.data, r.out.dtype,
-         divisor);
+  launch(finish_rows<Compute, Op>, grid_for(s.rows, kThreads, INT32_MAX), dim3(kThreads), 0, totals,
+         s.rows, segments, walk_of(r.kept, r.out.strides), r.out.data, r.out.dtype, divisor);
 }
 
 // A value and where it stands: the first of the largest wins, the first NaN over every number.
@@ -141,8 +143,7 @@ struct FirstLargest {
 };
 
 template <class Compute>
-__global__ void __launch_bounds__(kThreads)
-    argmax_rows(Source s, Walk<1> out_walk, int64_t* out) {
+__global__ void __launch_bounds__(kThreads) argmax_rows(Source s, Walk<1> out_walk, int64_t* out) {
   const int64_t row = static_cast<int64_t>(blockIdx.x) * kWarpsOfBlock + threadIdx.x / 32;
   if (row >= s.rows) return;
   const int64_t base = s.kept.offset(row);
@@ -171,8 +172,8 @@ __global__ void __launch_bounds__(kThreads)
   const float shift = fabsf(largest) == infinity() ? 0.0f : largest;
   double sum = 0;
   for (int64_t i = threadIdx.x; i < s.length; i += kThreads)
-    sum += static_cast<double>(
-        expf(load<float>(s.data, s.dtype, base + s.reduced.offset(i)) - shift));
+    sum +=
+        static_cast<double>(expf(load<float>(s.data, s.dtype, base + s.reduced.offset(i)) - shift));
   sum = block_join<Sum<double>, kThreads>(sum);
   if (threadIdx.x == 0)
     store<float>(out, dtype, out_walk.offset(row),

@@ -1,4 +1,5 @@
-// What launchers need of the device layer: the stream that work goes to, scratch memory, and errors.
+// What launchers need of the device layer: the stream that work goes to, scratch memory, and
+// errors.
 #pragma once
 #include <cstddef>
 #include <cstdint>

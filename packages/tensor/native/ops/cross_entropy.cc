@@ -9,10 +9,9 @@
 namespace fms_accel::ops {
 namespace {
 
-// Labels as contiguous int64, -1 where ignored. A device reports a wrong one when its work is waited
-// for.
-Tensor checked_labels(const Tensor& logits, const Tensor& labels,
-                                    int64_t ignore_index) {
+// Labels as contiguous int64, -1 where ignored. A device reports a wrong one when its work is
+// waited for.
+Tensor checked_labels(const Tensor& logits, const Tensor& labels, int64_t ignore_index) {
   check(logits.ndim == 2 && is_floating(logits.dtype),
         "crossEntropy: expected floating logits [rows, classes], found ", name_of(logits.dtype),
         " ", shape_of(logits));
