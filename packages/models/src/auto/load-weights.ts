@@ -1,4 +1,4 @@
-import { cast, type DType, isFloating, type Module, noGrad, Parameter, type Tensor } from "@fms-accel/tensor";
+import { cast, type DType, isFloating, type Module, noGrad, Parameter, type Tensor, to } from "@fms-accel/tensor";
 
 import type { Architecture } from "../architectures/architecture.ts";
 import { CheckpointError } from "../errors.ts";
@@ -11,8 +11,8 @@ import { mapTensors, type WeightSource } from "./map-tensors.ts";
 const LISTED = 10;
 
 /**
- * Gives every parameter of a model its tensor of the checkpoint. A tensor that has the wanted dtype already stays a view of the
- * mapped file; others are converted.
+ * Gives every parameter of a model its tensor of the checkpoint. On the CPU, a tensor that has the wanted dtype already stays
+ * a view of the mapped file; others are converted, and copied to the device of the model.
  * @throws CheckpointError listing all tensors that are missing, unexpected, or of another shape
  */
 export function loadWeights(model: CausalLM, files: Checkpoint, architecture: Architecture, dtype: DType): void {
@@ -28,9 +28,9 @@ export function loadWeights(model: CausalLM, files: Checkpoint, architecture: Ar
         );
       }
       const weight = loaded.dtype === dtype ? loaded : cast(loaded, dtype);
-      setParameter(model, name, weight);
-      weight.dispose();
-      loaded.dispose();
+      const placed = to(weight, parameters.get(name)!.device);
+      setParameter(model, name, placed);
+      for (const tensor of new Set([placed, weight, loaded])) tensor.dispose();
     }
   });
   tieWeights(model);

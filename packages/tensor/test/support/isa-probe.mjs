@@ -8,6 +8,7 @@ const engine = createRequire(import.meta.url)(path);
 engine.initialise(new Float64Array(22), Error);
 
 const FLOAT32 = 0;
+const CPU = 0;
 const DTYPES = ["float32", "bfloat16", "float16", "int32", "int64", "uint8", "bool"];
 const UNARY_COUNT = 22;
 const BINARY_COUNT = 20;
@@ -22,8 +23,8 @@ function record(name, handle) {
   engine.release(handle);
 }
 
-const x = engine.empty([ROWS, COLUMNS], FLOAT32);
-const y = engine.empty([ROWS, COLUMNS], FLOAT32);
+const x = engine.empty([ROWS, COLUMNS], FLOAT32, CPU);
+const y = engine.empty([ROWS, COLUMNS], FLOAT32, CPU);
 engine.normalInto(x, 0, 3, 1n, 0n);
 engine.uniformInto(y, 0.1, 9, 2n, 0n);
 record("normal", engine.alias(x));
@@ -57,6 +58,7 @@ const labels = engine.fromBytes(
   Int32Array.from({ length: ROWS }, (_, i) => i * 29),
   [ROWS],
   3,
+  CPU,
 );
 const { losses, logsumexp } = engine.crossEntropy(x, labels, -100);
 record("cross entropy gradient", engine.crossEntropyGradient(x, labels, logsumexp, -100, losses, 0.5));
@@ -65,6 +67,7 @@ const ids = engine.fromBytes(
   Int32Array.from({ length: ROWS }, (_, i) => (i * i) % 11),
   [ROWS],
   3,
+  CPU,
 );
 record("embedding gradient", engine.embeddingGradient(x, ids, 11, -1, FLOAT32));
 const first = engine.contiguous(x);
