@@ -4,13 +4,17 @@ import { defineConfig } from "vitest/config";
 const conditions = ["@fms-accel/source", "module", "node", "import", "default"];
 
 // FMS_ACCEL_TEST_DEVICE=cuda makes the tensors of the same tests on a GPU; with FMS_ACCEL_CUDA_EMULATOR=1, on an emulated one.
-const setupFiles = process.env.FMS_ACCEL_TEST_DEVICE ? ["packages/tensor/test/support/default-device.ts"] : [];
+const onDevice = Boolean(process.env.FMS_ACCEL_TEST_DEVICE);
+const setupFiles = onDevice ? ["packages/tensor/test/support/default-device.ts"] : [];
+// Tests of the device itself, which the CPU is not.
+const exclude = onDevice ? [] : ["packages/*/test/cuda/**"];
 
 export default defineConfig({
   resolve: { conditions },
   ssr: { resolve: { conditions } },
   test: {
     include: ["packages/*/test/**/*.test.ts", "packages-private/*/test/**/*.test.ts"],
+    exclude: ["**/node_modules/**", ...exclude],
     setupFiles,
     pool: "forks",
     maxWorkers: 2,

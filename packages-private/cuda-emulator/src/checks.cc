@@ -90,6 +90,7 @@ bool is_variable_of_host(const void* data) {
 
 Place place_of(const void* data, size_t bytes, bool is_write, const void* program_counter) {
   const auto out_of_bounds = [&](const std::string& what) {
+    begin_report();
     fail(std::string(is_write ? "write" : "read") + " of " + std::to_string(bytes) + " bytes at " +
          line_of(program_counter) + " out of bounds: " + what);
   };
@@ -100,14 +101,19 @@ Place place_of(const void* data, size_t bytes, bool is_write, const void* progra
   }
   const char* shared = block_state.shared;
   if (at >= shared - kRedZone && at < shared + block_state.shared_bytes + kRedZone) {
-    if (at < shared || at + bytes > shared + block_state.shared_bytes)
+    if (at < shared || at + bytes > shared + block_state.shared_bytes) {
+      begin_report();
       out_of_bounds("dynamic shared memory of " + std::to_string(block_state.shared_bytes) +
                     " bytes");
+    }
     return Place::kShared;
   }
   if (on_current_stack(data)) return Place::kOther;
   const Memory memory = memory_at(data, bytes);
-  if (memory == Memory::kRedZone) out_of_bounds(description_of_block(data));
+  if (memory == Memory::kRedZone) {
+    begin_report();
+    out_of_bounds(description_of_block(data));
+  }
   if (memory == Memory::kHost && is_write && !is_variable_of_host(data))
     out_of_bounds("no memory of the device");
   return memory == Memory::kDevice ? Place::kDevice : Place::kOther;
@@ -127,6 +133,7 @@ void report(Place place, bool is_write, const Stamp& other, bool other_wrote,
   const std::string who =
       other.thread == kSeveral ? "several threads" : "thread " + std::to_string(other.thread);
   is_busy = false;
+  begin_report();
   fail(std::string("race on ") + (place == Place::kShared ? "shared" : "device") +
        " memory: thread " + std::to_string(thread.linear) + (is_write ? " writes (" : " reads (") +
        line_of(program_counter) + ") what " + who +

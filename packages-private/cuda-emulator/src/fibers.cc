@@ -100,6 +100,7 @@ int thread_count, live_count;
 Thread* current;  // null: the launch itself
 Fiber launcher;
 std::string fault;
+bool is_reporting;
 const std::function<void()>* kernel_body;
 Order order;
 uint64_t random_state = 1;
@@ -110,7 +111,7 @@ Fiber* take_fiber() {
     auto fiber = std::make_unique<Fiber>();
     void* data = mmap(nullptr, kStack + kGuard, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (data == MAP_FAILED) fail("no memory for the stacks of threads");
+    if (data == MAP_FAILED) CUDA_EMULATOR_FAIL("no memory for the stacks of threads");
     mprotect(data, kGuard, PROT_NONE);  // an overflow faults instead of corrupting a neighbour
     fiber->stack = static_cast<char*>(data) + kGuard;
     // Tops are staggered: equal offsets in every stack would share the same cache sets.
@@ -237,8 +238,9 @@ void fiber_main() {
     (*kernel_body)();
     Thread* thread = current;
     if (!thread->copies.empty())
-      fail("the thread ends with asynchronous copies that it never waited for (the first from " +
-           place("cp.async", thread->copies[0].site) + ")");
+      CUDA_EMULATOR_FAIL(
+          "the thread ends with asynchronous copies that it never waited for (the first from " +
+          place("cp.async", thread->copies[0].site) + ")");
     thread->state = Thread::kExited;
     --live_count;
     warps[thread->warp].live &= ~(1u << thread->lane);
@@ -260,6 +262,8 @@ void fiber_main() {
 
 }  // namespace
 
+void begin_report() { is_reporting = true; }
+
 void fail(const std::string& message) {
   if (current == nullptr) throw Error(message);
   char where[96];
@@ -275,10 +279,10 @@ void collective(const char* what, uint32_t mask, void* payload, Complete complet
   Thread* thread = current;
   Warp& warp = warps[thread->warp];
   if ((mask >> thread->lane & 1) == 0)
-    fail(place(what, site) + ": the calling lane is not in its own mask");
+    CUDA_EMULATOR_FAIL(place(what, site) + ": the calling lane is not in its own mask");
   if ((mask & ~warp.live) != 0) {
-    fail(place(what, site) + ": the mask names lane " +
-         std::to_string(__builtin_ctz(mask & ~warp.live)) + ", which has exited");
+    CUDA_EMULATOR_FAIL(place(what, site) + ": the mask names lane " +
+                       std::to_string(__builtin_ctz(mask & ~warp.live)) + ", which has exited");
   }
   thread->payload = payload;
   WarpOperation* operation = nullptr;
@@ -293,8 +297,8 @@ void collective(const char* what, uint32_t mask, void* payload, Complete complet
     operation = &warp.operations.back();
   }
   if (strcmp(operation->what, what) != 0 || operation->site.line != site.line) {
-    fail("divergent warp operation: this lane is at " + place(what, site) + " but its warp is at " +
-         place(operation->what, operation->site));
+    CUDA_EMULATOR_FAIL("divergent warp operation: this lane is at " + place(what, site) +
+                       " but its warp is at " + place(operation->what, operation->site));
   }
   operation->arrived |= 1u << thread->lane;
   if (operation->arrived != mask) {
@@ -328,8 +332,8 @@ int barrier(const char* what, bool predicate, Site site) {
   Thread* thread = current;
   Barrier& own = block_barrier;
   if (own.waiting > 0 && (own.site.line != site.line || strcmp(own.site.file, site.file) != 0)) {
-    fail("divergent barrier: this thread is at " + place(what, site) + " but others are at " +
-         place(own.what, own.site) + who_waits_where());
+    CUDA_EMULATOR_FAIL("divergent barrier: this thread is at " + place(what, site) +
+                       " but others are at " + place(own.what, own.site) + who_waits_where());
   }
   own.site = site;
   own.what = what;
@@ -350,7 +354,7 @@ void yield() {
   polls = progress == last_progress ? polls + 1 : 0;
   last_progress = progress;
   if (polls > kBarrierSpins)
-    fail("a spin loop waits for something that does not happen" + who_waits_where());
+    CUDA_EMULATOR_FAIL("a spin loop waits for something that does not happen" + who_waits_where());
   if (ready_warps == 0) return;
   // The next ready thread in cyclic order: any other choice could starve the one that is waited
   // for.
@@ -370,7 +374,8 @@ void yield() {
 void copy_async(void* to, const void* from, int bytes, int source_bytes, Site site) {
   const auto unaligned = (reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) %
                          static_cast<unsigned>(bytes);
-  if (unaligned != 0) fail(place("cp.async", site) + ": an address is not aligned to the copy");
+  if (unaligned != 0)
+    CUDA_EMULATOR_FAIL(place("cp.async", site) + ": an address is not aligned to the copy");
   note_access(kSelf, to, static_cast<size_t>(bytes), true);
   memset(to, 0xff, static_cast<size_t>(bytes));  // NaN until the wait; shows a copy over live data
   current->copies.push_back({to, from, bytes, source_bytes, site});
@@ -399,7 +404,7 @@ void copy_async_wait(int groups_left) {
 
 int lane() { return current->lane; }
 bool in_kernel() { return current != nullptr; }
-ThreadPlace* current_thread() { return current; }
+ThreadPlace* current_thread() { return is_reporting ? nullptr : current; }
 ThreadPlace* sibling(int l) {
   return threads[static_cast<size_t>(current->warp * kWarp + l)].get();
 }
@@ -431,7 +436,7 @@ void poison_shared() {
 size_t shared_slot(size_t bytes) {
   const size_t end = slots.empty() ? 0 : slots.back().begin + slots.back().bytes;
   const size_t begin = (end + 2 * 128 - 1) / 128 * 128;  // 128 bytes or more between slots
-  if (begin + bytes + 128 > kArena) fail("no room for more SHARED() variables");
+  if (begin + bytes + 128 > kArena) CUDA_EMULATOR_FAIL("no room for more SHARED() variables");
   slots.push_back({begin, bytes});
   memset(static_arena + begin, 0xff, bytes);
   return begin;
@@ -487,6 +492,7 @@ void run_block() {
   statistics.threads += static_cast<unsigned>(thread_count);
   switch_to(launcher, pick_next());
   current = nullptr;
+  is_reporting = false;
   if (fault.empty() && live_count > 0) {
     fault = "deadlock in block (" + std::to_string(blockIdx.x) + "," + std::to_string(blockIdx.y) +
             "," + std::to_string(blockIdx.z) + "):" + who_waits_where();

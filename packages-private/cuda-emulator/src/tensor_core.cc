@@ -13,7 +13,8 @@ void load_matrices(void* const payload[kWarp], bool transposed) {
   for (int l = 0; l < kWarp; ++l) {
     const void* row = static_cast<MatrixLoad*>(payload[l])->row;
     if (reinterpret_cast<uintptr_t>(row) % 16 != 0)
-      fail("ldmatrix: the row of lane " + std::to_string(l) + " is not aligned to 16 bytes");
+      CUDA_EMULATOR_FAIL("ldmatrix: the row of lane " + std::to_string(l) +
+                         " is not aligned to 16 bytes");
     note_access(l, row, 16, false);
     rows[l / 8][l % 8] = static_cast<const uint16_t*>(row);
   }

@@ -11,6 +11,7 @@ set(CUDA_KERNEL_SOURCES
   native/cuda/attention.cu
   native/cuda/cross_entropy.cu
   native/cuda/elementwise.cu
+  native/cuda/fault.cu
   native/cuda/indexing.cu
   native/cuda/matmul.cu
   native/cuda/optimizer.cu
@@ -77,8 +78,8 @@ if(EXISTS ${CUDA_EMULATOR})
   set(CUDA_EMULATIONS emulated checked)
   set_source_files_properties(${CUDA_KERNEL_SOURCES} PROPERTIES LANGUAGE CXX)
   foreach(VARIANT IN LISTS CUDA_EMULATIONS)
-    add_library(fms_accel_cuda_kernels_${VARIANT} OBJECT ${CUDA_KERNEL_SOURCES})
-    add_library(fms_accel_cuda_runtime_${VARIANT} OBJECT
+    add_library(fms_accel_cuda_kernels_${VARIANT} OBJECT EXCLUDE_FROM_ALL ${CUDA_KERNEL_SOURCES})
+    add_library(fms_accel_cuda_runtime_${VARIANT} OBJECT EXCLUDE_FROM_ALL
       ${CUDA_HOST_SOURCES}
       ${CUDA_EMULATOR}/src/checks.cc
       ${CUDA_EMULATOR}/src/collectives.cc

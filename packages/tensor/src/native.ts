@@ -35,6 +35,8 @@ export interface NativeEngine {
   cudaStatus(): CudaStatus;
   requireDevice(device: number): void;
   synchronize(device: number): void;
+  /** For tests: runs a kernel that fails on the device of x, a tensor on a GPU. */
+  provokeFault(x: Handle): void;
   setNumThreads(threads: number): void;
   setDryRun(dry: boolean): void;
   engineExternal(): object;

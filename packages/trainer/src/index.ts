@@ -38,6 +38,7 @@ export type {
 export { BatchList, batchInputs } from "./training/batch.ts";
 export { SampleLoader } from "./training/sample-loader.ts";
 export { modelLoss } from "./training/model-loss.ts";
+export { modelDevice } from "./training/precision.ts";
 
 // ---- Data
 export {

@@ -39,6 +39,10 @@ int barrier(const char* what, bool predicate, Site site);
 void yield();
 // Ends the launch with an Error that names block and thread.
 [[noreturn]] void fail(const std::string& message);
+// Accesses to memory from here to the end of the launch are the emulator's own.
+void begin_report();
+#define CUDA_EMULATOR_FAIL(message) \
+  (::cuda_emulator::begin_report(), ::cuda_emulator::fail(message))
 
 int lane();
 void* dynamic_shared_memory();

@@ -41,7 +41,8 @@ __attribute__((no_sanitize("thread"))) void complete_shuffle(void* const payload
   for (uint32_t rest = mask; rest != 0; rest &= rest - 1) {
     auto* own = static_cast<Shuffle<T>*>(payload[__builtin_ctz(rest)]);
     if ((mask >> own->from & 1) == 0)
-      fail("shuffle reads lane " + std::to_string(own->from) + ", which is not in the mask");
+      CUDA_EMULATOR_FAIL("shuffle reads lane " + std::to_string(own->from) +
+                         ", which is not in the mask");
     own->out = static_cast<Shuffle<T>*>(payload[own->from])->in;
   }
 }
@@ -140,5 +141,5 @@ inline unsigned __float_as_uint(float x) { return cuda_emulator::bits<unsigned>(
 inline unsigned __umulhi(unsigned a, unsigned b) {
   return static_cast<unsigned>(static_cast<uint64_t>(a) * b >> 32);
 }
-[[noreturn]] inline void __trap() { cuda_emulator::fail("__trap()"); }
+[[noreturn]] inline void __trap() { CUDA_EMULATOR_FAIL("__trap()"); }
 inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }

@@ -1,4 +1,5 @@
 import { missingBuildTools } from "./build-tools.ts";
+import { formatBytes } from "../terminal/numbers.ts";
 import { availableParallelism, cpus, freemem, totalmem } from "node:os";
 
 /** What `engineInfo()` of @fms-accel/tensor says. */
@@ -10,6 +11,21 @@ export interface EngineDescription {
   readonly threads: number;
   readonly buildType: string;
   readonly compiler?: string;
+  /** What `cudaStatus()` says. */
+  readonly cuda?: CudaDescription;
+}
+
+export interface CudaDescription {
+  readonly build: string;
+  readonly architectures: string;
+  readonly driverVersion: number;
+  readonly devices: readonly {
+    readonly name: string;
+    readonly capability: string;
+    readonly totalBytes: number;
+    readonly freeBytes: number;
+  }[];
+  readonly problem: string;
 }
 
 /** One finding. `problem` needs the user, `hint` is worth knowing. */
@@ -118,7 +134,24 @@ function describeEngine(engine: EngineDescription, environment: NodeJS.ProcessEn
     findings.push({ level: "hint", subject: "engine", text: `a ${engine.buildType} build is slow`, remedy });
   }
   findings.push(describeInstructionSet(engine, environment), describeThreads(engine, environment));
+  if (engine.cuda !== undefined) findings.push(...describeCuda(engine.cuda));
   return findings;
+}
+
+/** A machine without a GPU is in order: what would help is a hint. */
+function describeCuda({ build, architectures, devices, problem }: CudaDescription): Finding[] {
+  if (problem !== "") {
+    const compiled = build === "none" ? "" : `${build} is compiled in; `;
+    return [{ level: "hint", subject: "cuda", text: `${compiled}no GPU is used: ${problem}` }];
+  }
+  const compiled = architectures === "" ? build : `${build} for compute capability ${architectures}`;
+  return [
+    { level: "ok", subject: "cuda", text: compiled },
+    ...devices.map(({ name, capability, totalBytes, freeBytes }, index): Finding => {
+      const memory = `${formatBytes(freeBytes)} free of ${formatBytes(totalBytes)}`;
+      return { level: "ok", subject: `cuda:${index}`, text: `${name}, compute capability ${capability}, ${memory}` };
+    }),
+  ];
 }
 
 function describeInstructionSet(engine: EngineDescription, environment: NodeJS.ProcessEnv): Finding {

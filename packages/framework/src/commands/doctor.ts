@@ -16,7 +16,9 @@ const realSurroundings: Surroundings = {
   platform: `${process.platform} ${process.arch}`,
   environment: process.env,
   loadEngine: async () =>
-    JSON.parse(probe("@fms-accel/tensor", "JSON.stringify(loaded.engineInfo())")) as EngineDescription,
+    JSON.parse(
+      probe("@fms-accel/tensor", "JSON.stringify({ ...loaded.engineInfo(), cuda: loaded.cudaStatus() })"),
+    ) as EngineDescription,
   loadPackages: async () => {
     probe("@fms-accel/trainer", "typeof loaded");
   },

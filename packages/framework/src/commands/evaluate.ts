@@ -7,6 +7,7 @@ import {
   formatDuration,
   formatNumber,
   loadDataset,
+  modelDevice,
   preprocessDataset,
   SampleLoader,
   SequentialSampler,
@@ -88,7 +89,7 @@ export const evaluateCommand: CommandDefinition = {
     using log = own.perSample === null ? undefined : new SampleLog(own.perSample, dataset, samples);
     const progress = new Progress(loader.batchCount(0), terminal);
     const result = await evaluateLoss(loaded.model, loader, {
-      device: choice.device,
+      device: modelDevice(loaded.model),
       ...(training.bf16
         ? { autocastDtype: "bfloat16" as const }
         : training.fp16

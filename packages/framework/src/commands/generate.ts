@@ -1,4 +1,4 @@
-import { argumentTables } from "@fms-accel/trainer";
+import { argumentTables, modelDevice } from "@fms-accel/trainer";
 import type { GenerationOptions } from "@fms-accel/models";
 import type { CommandDefinition } from "../cli/command-definition.ts";
 import { selectRows } from "../cli/flag-table.ts";
@@ -135,7 +135,10 @@ export const generateCommand: CommandDefinition = {
       terminal,
     });
     const options = generationOptions(own, terminal);
-    const responder = new Responder(loaded.model, loaded.tokenizer, options, { seed: own.seed, device: model.device });
+    const responder = new Responder(loaded.model, loaded.tokenizer, options, {
+      seed: own.seed,
+      device: modelDevice(loaded.model),
+    });
     const chat = own.chat ?? (own.system !== null || (interactive && responder.hasChatTemplate));
     if (interactive) await converse(responder, terminal, { chat, system: own.system });
     else

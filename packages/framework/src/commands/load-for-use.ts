@@ -10,6 +10,7 @@ import {
 import { unescapeTemplate } from "@fms-accel/trainer";
 import { warningSink, type Terminal } from "../cli/terminal.ts";
 import { UsageError } from "../errors.ts";
+import { useDevice } from "./use-device.ts";
 
 /** `--torch_dtype` of commands that do not train. */
 export const dtypeRow = {
@@ -56,7 +57,11 @@ export async function loadForUse(options: LoadOptions): Promise<LoadedModel> {
 export async function openModel({ folder, adapter, dtype, device, terminal }: LoadOptions): Promise<CausalLM> {
   requireFolder(folder);
   const onWarning = warningSink(terminal);
-  const base = await AutoModelForCausalLM.fromPretrained(folder, { dtype, device, onWarning });
+  const base = await AutoModelForCausalLM.fromPretrained(folder, {
+    dtype,
+    device: useDevice(device, terminal),
+    onWarning,
+  });
   base.requiresGrad_(false);
   return adapter === null ? base : PeftModel.fromPretrained(base, adapter, { onWarning });
 }

@@ -15,6 +15,7 @@ import type { AccelerationFramework } from "../acceleration-framework.ts";
 import { warningSink, type Terminal } from "../cli/terminal.ts";
 import { UsageError } from "../errors.ts";
 import { loadTokenizer, requireFolder, tokenizerFolder } from "./load-for-use.ts";
+import { useDevice } from "./use-device.ts";
 
 /** What is trained, and the tokenizer that goes with it; pretokenised data needs none. */
 export interface TrainableParts {
@@ -78,7 +79,11 @@ async function createBase(
   terminal: Terminal,
   framework: AccelerationFramework | undefined,
 ): Promise<CausalLM> {
-  const options = { dtype: model.torchDtype, device: model.device, onWarning: warningSink(terminal) };
+  const options = {
+    dtype: model.torchDtype,
+    device: useDevice(model.device, terminal),
+    onWarning: warningSink(terminal),
+  };
   const custom = framework?.requiresCustomLoading === true;
   if (model.modelConfig !== null) {
     if (custom) throw new UsageError("--model_config: an active plugin opens a checkpoint. Use --model_name_or_path.");

@@ -38,6 +38,27 @@ describe("doctor", () => {
     expect(text).toContain("@fms-accel/tensor 0.1.0");
   });
 
+  it("shows GPUs with their memory and what kernels were compiled for", async () => {
+    const gpu = { name: "NVIDIA H100", capability: "9.0", totalBytes: 80 * 2 ** 30, freeBytes: 60 * 2 ** 30 };
+    const cuda = { build: "cuda 13.0", architectures: "80, 90a", driverVersion: 13000, devices: [gpu], problem: "" };
+    const text = await printed({ ...healthy, loadEngine: async () => ({ ...engine, cuda }) });
+    expect(text).toContain("✓ cuda          cuda 13.0 for compute capability 80, 90a");
+    expect(text).toMatch(/✓ cuda:0 +NVIDIA H100, compute capability 9\.0, 60.* free of 80/);
+  });
+
+  it("says why no GPU is used, and that the machine is in order all the same", async () => {
+    const problem = "the NVIDIA driver supports CUDA 11.4, this build needs 13.0: update the driver";
+    const cuda = { build: "cuda 13.0", architectures: "80", driverVersion: 11040, devices: [], problem };
+    const report = await inspect({ ...healthy, loadEngine: async () => ({ ...engine, cuda }) });
+    expect(report.healthy).toBe(true);
+    const finding = report.findings.find(({ subject }) => subject === "cuda");
+    expect(finding).toEqual({
+      level: "hint",
+      subject: "cuda",
+      text: `cuda 13.0 is compiled in; no GPU is used: ${problem}`,
+    });
+  });
+
   it("names the packages to install when the engine is not built and the compiler is missing", async () => {
     const surroundings: Surroundings = {
       ...healthy,

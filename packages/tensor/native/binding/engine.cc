@@ -60,6 +60,10 @@ void register_engine(Napi::Env env, Napi::Object exports) {
     if (a.device(0).type == 2) cuda::require_device(a.device(0).index);
     return a.napi().Undefined();
   });
+  define(env, exports, "provokeFault", [](const Arguments& a) {
+    cuda::provoke_fault(a.tensor(0).device().index);
+    return a.napi().Undefined();
+  });
   define(env, exports, "synchronize", [](const Arguments& a) {
     if (a.device(0).type == 2) cuda::synchronize(a.device(0).index);
     return a.napi().Undefined();

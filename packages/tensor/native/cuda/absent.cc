@@ -30,6 +30,7 @@ void reset_peak(int) { refuse(); }
 void release_cached(int) { refuse(); }
 void copy(void*, Device, const void*, Device, size_t) { refuse(); }
 void synchronize(int) { refuse(); }
+void provoke_fault(int) { refuse(); }
 void check_indices(int, const int64_t*, int64_t, int64_t*, const IndexCheck&) { refuse(); }
 
 }  // namespace fms_accel::cuda

@@ -50,6 +50,9 @@ void copy(void* to, Device to_device, const void* from, Device from_device, size
 // Waits for all work, and throws what went wrong in it.
 void synchronize(int index);
 
+// Runs a kernel that fails, and throws DeviceError. On a GPU the device is lost to the process.
+void provoke_fault(int index);
+
 // `checked` [count] = `index`, where each value lies in [0, size) or is `allowed`, which becomes
 // -1. A value out of range becomes 0 and raises the error at the next point that waits for the
 // device (at once where FMS_ACCEL_CUDA_SYNC=1, and in the emulator).

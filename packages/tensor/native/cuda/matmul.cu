@@ -52,17 +52,34 @@ __device__ __forceinline__ bool takes_vectors(const ProductOperand& x, int64_t b
   return reinterpret_cast<uintptr_t>(x.data) % 16 == 0 && base % unit == 0 &&
          other_stride % unit == 0;
 }
-__device__ __forceinline__ Lanes lanes_of_a(const Product& p, int64_t outer, int64_t inner) {
-  const int64_t base = base_of(p.a, outer, inner);
-  const int64_t other = p.a.column_stride == 1 ? p.a.row_stride : p.a.column_stride;
-  return {p.a.data,          p.a.dtype, base, p.a.row_stride,
-          p.a.column_stride, p.m,       p.k,  takes_vectors(p.a, base, other)};
+// Section 0 is A · B, section 1 the tail.
+__device__ __forceinline__ Lanes lanes_of_a(const Product& p, int section, int64_t outer,
+                                            int64_t inner) {
+  const ProductOperand& x = section == 0 ? p.a : p.a_tail;
+  const int64_t base = base_of(x, outer, inner);
+  const int64_t other = x.column_stride == 1 ? x.row_stride : x.column_stride;
+  return {x.data,
+          x.dtype,
+          base,
+          x.row_stride,
+          x.column_stride,
+          p.m,
+          section == 0 ? p.k : p.tail_k,
+          takes_vectors(x, base, other)};
 }
-__device__ __forceinline__ Lanes lanes_of_b(const Product& p, int64_t outer, int64_t inner) {
-  const int64_t base = base_of(p.b, outer, inner);
-  const int64_t other = p.b.row_stride == 1 ? p.b.column_stride : p.b.row_stride;
-  return {p.b.data,       p.b.dtype, base, p.b.column_stride,
-          p.b.row_stride, p.n,       p.k,  takes_vectors(p.b, base, other)};
+__device__ __forceinline__ Lanes lanes_of_b(const Product& p, int section, int64_t outer,
+                                            int64_t inner) {
+  const ProductOperand& x = section == 0 ? p.b : p.b_tail;
+  const int64_t base = base_of(x, outer, inner);
+  const int64_t other = x.row_stride == 1 ? x.column_stride : x.row_stride;
+  return {x.data,
+          x.dtype,
+          base,
+          x.column_stride,
+          x.row_stride,
+          p.n,
+          section == 0 ? p.k : p.tail_k,
+          takes_vectors(x, base, other)};
 }
 
 __device__ __forceinline__ unsigned pack_bf16(float low, float high) {
@@ -129,7 +146,7 @@ __global__ void __launch_bounds__(128) multiply_bf16(Part part) {
   const Product& p = part.p;
   const int64_t matrix = part.first + blockIdx.z, outer = matrix / p.inner,
                 inner = matrix % p.inner;
-  const Lanes a = lanes_of_a(p, outer, inner), b = lanes_of_b(p, outer, inner);
+  Lanes a = lanes_of_a(p, 0, outer, inner), b = lanes_of_b(p, 0, outer, inner);
   const int64_t row0 = static_cast<int64_t>(blockIdx.y) * Size,
                 column0 = static_cast<int64_t>(blockIdx.x) * Size;
   const int warp = static_cast<int>(threadIdx.x) / 32, l = static_cast<int>(threadIdx.x) % 32;
@@ -155,55 +172,62 @@ __global__ void __launch_bounds__(128) multiply_bf16(Part part) {
       next_b[i] = load_eight<BAlongK>(b, column0 + lane, k0 + step);
     }
   };
-  if (p.k > 0) read(0);
-  for (int64_t k0 = 0; k0 < p.k; k0 += kDepth) {
-#pragma unroll
-    for (int i = 0; i < kLoads; ++i) {
-      int lane, step;
-      TileA::place(static_cast<int>(threadIdx.x) + i * kThreads, &lane, &step);
-      *reinterpret_cast<uint4*>(&tile_a[TileA::offset(lane, step)]) = next_a[i];
-      TileB::place(static_cast<int>(threadIdx.x) + i * kThreads, &lane, &step);
-      *reinterpret_cast<uint4*>(&tile_b[TileB::offset(lane, step)]) = next_b[i];
+  for (int section = 0; section < 2; ++section) {
+    if (section == 1) {
+      a = lanes_of_a(p, 1, outer, inner);
+      b = lanes_of_b(p, 1, outer, inner);
     }
-    __syncthreads();
-    if (k0 + kDepth < p.k) read(k0 + kDepth);
+    const int64_t k = a.k;
+    if (k > 0) read(0);
+    for (int64_t k0 = 0; k0 < k; k0 += kDepth) {
 #pragma unroll
-    for (int step = 0; step < kDepth; step += 16) {
-      uint32_t fragments_a[kRows][4], fragments_b[kColumns / 2][4];
+      for (int i = 0; i < kLoads; ++i) {
+        int lane, step;
+        TileA::place(static_cast<int>(threadIdx.x) + i * kThreads, &lane, &step);
+        *reinterpret_cast<uint4*>(&tile_a[TileA::offset(lane, step)]) = next_a[i];
+        TileB::place(static_cast<int>(threadIdx.x) + i * kThreads, &lane, &step);
+        *reinterpret_cast<uint4*>(&tile_b[TileB::offset(lane, step)]) = next_b[i];
+      }
+      __syncthreads();
+      if (k0 + kDepth < k) read(k0 + kDepth);
 #pragma unroll
-      for (int i = 0; i < kRows; ++i) {
-        const int lane0 = warp_row + i * 16;
-        if constexpr (AAlongK) {
-          ldmatrix_x4(fragments_a[i],
-                      &tile_a[TileA::offset(lane0 + l / 8 % 2 * 8 + l % 8, step + l / 16 * 8)]);
-        } else {
-          ldmatrix_x4_transposed(
-              fragments_a[i],
-              &tile_a[TileA::offset(lane0 + l / 8 % 2 * 8, step + l / 16 * 8 + l % 8)]);
+      for (int step = 0; step < kDepth; step += 16) {
+        uint32_t fragments_a[kRows][4], fragments_b[kColumns / 2][4];
+#pragma unroll
+        for (int i = 0; i < kRows; ++i) {
+          const int lane0 = warp_row + i * 16;
+          if constexpr (AAlongK) {
+            ldmatrix_x4(fragments_a[i],
+                        &tile_a[TileA::offset(lane0 + l / 8 % 2 * 8 + l % 8, step + l / 16 * 8)]);
+          } else {
+            ldmatrix_x4_transposed(
+                fragments_a[i],
+                &tile_a[TileA::offset(lane0 + l / 8 % 2 * 8, step + l / 16 * 8 + l % 8)]);
+          }
+        }
+#pragma unroll
+        for (int j = 0; j < kColumns / 2; ++j) {
+          const int lane0 = warp_column + j * 16;
+          if constexpr (BAlongK) {
+            ldmatrix_x4(fragments_b[j],
+                        &tile_b[TileB::offset(lane0 + l / 16 * 8 + l % 8, step + l / 8 % 2 * 8)]);
+          } else {
+            ldmatrix_x4_transposed(
+                fragments_b[j],
+                &tile_b[TileB::offset(lane0 + l / 16 * 8, step + l / 8 % 2 * 8 + l % 8)]);
+          }
+        }
+#pragma unroll
+        for (int i = 0; i < kRows; ++i) {
+#pragma unroll
+          for (int j = 0; j < kColumns; ++j) {
+            mma_bf16(sums[i][j], fragments_a[i], fragments_b[j / 2][j % 2 * 2],
+                     fragments_b[j / 2][j % 2 * 2 + 1]);
+          }
         }
       }
-#pragma unroll
-      for (int j = 0; j < kColumns / 2; ++j) {
-        const int lane0 = warp_column + j * 16;
-        if constexpr (BAlongK) {
-          ldmatrix_x4(fragments_b[j],
-                      &tile_b[TileB::offset(lane0 + l / 16 * 8 + l % 8, step + l / 8 % 2 * 8)]);
-        } else {
-          ldmatrix_x4_transposed(
-              fragments_b[j],
-              &tile_b[TileB::offset(lane0 + l / 16 * 8, step + l / 8 % 2 * 8 + l % 8)]);
-        }
-      }
-#pragma unroll
-      for (int i = 0; i < kRows; ++i) {
-#pragma unroll
-        for (int j = 0; j < kColumns; ++j) {
-          mma_bf16(sums[i][j], fragments_a[i], fragments_b[j / 2][j % 2 * 2],
-                   fragments_b[j / 2][j % 2 * 2 + 1]);
-        }
-      }
+      __syncthreads();
     }
-    __syncthreads();
   }
   const int64_t c_base = base_of(p.c, outer, inner);
 #pragma unroll
@@ -235,7 +259,7 @@ __global__ void __launch_bounds__(256) multiply_float(Part part) {
   const Product& p = part.p;
   const int64_t matrix = part.first + blockIdx.z, outer = matrix / p.inner,
                 inner = matrix % p.inner;
-  const Lanes a = lanes_of_a(p, outer, inner), b = lanes_of_b(p, outer, inner);
+  Lanes a = lanes_of_a(p, 0, outer, inner), b = lanes_of_b(p, 0, outer, inner);
   const int64_t row0 = static_cast<int64_t>(blockIdx.y) * kSize,
                 column0 = static_cast<int64_t>(blockIdx.x) * kSize;
   const int thread = static_cast<int>(threadIdx.x), own_row = thread / 16, own_column = thread % 16;
@@ -263,40 +287,47 @@ __global__ void __launch_bounds__(256) multiply_float(Part part) {
       next_b[i] = b.at(column0 + lane, k0 + step);
     }
   };
-  if (p.k > 0) read(0);
-  for (int64_t k0 = 0; k0 < p.k; k0 += kSteps) {
-#pragma unroll
-    for (int i = 0; i < kLoads; ++i) {
-      int lane, step;
-      place(a_along_k, i, &lane, &step);
-      tile_a[step][lane] = next_a[i];
-      place(b_along_k, i, &lane, &step);
-      tile_b[step][lane] = next_b[i];
+  for (int section = 0; section < 2; ++section) {
+    if (section == 1) {
+      a = lanes_of_a(p, 1, outer, inner);
+      b = lanes_of_b(p, 1, outer, inner);
     }
-    __syncthreads();
-    if (k0 + kSteps < p.k) read(k0 + kSteps);
-    const int steps = static_cast<int>(min_of(kSteps, p.k - k0));
-    for (int step = 0; step < steps; ++step) {
-      float values_a[PerThread], values_b[PerThread];
+    const int64_t k = a.k;
+    if (k > 0) read(0);
+    for (int64_t k0 = 0; k0 < k; k0 += kSteps) {
+#pragma unroll
+      for (int i = 0; i < kLoads; ++i) {
+        int lane, step;
+        place(a_along_k, i, &lane, &step);
+        tile_a[step][lane] = next_a[i];
+        place(b_along_k, i, &lane, &step);
+        tile_b[step][lane] = next_b[i];
+      }
+      __syncthreads();
+      if (k0 + kSteps < k) read(k0 + kSteps);
+      const int steps = static_cast<int>(min_of(kSteps, k - k0));
+      for (int step = 0; step < steps; ++step) {
+        float values_a[PerThread], values_b[PerThread];
+#pragma unroll
+        for (int i = 0; i < PerThread; ++i) {
+          values_a[i] = tile_a[step][own_row + 16 * i];
+          values_b[i] = tile_b[step][own_column + 16 * i];
+        }
+#pragma unroll
+        for (int i = 0; i < PerThread; ++i) {
+#pragma unroll
+          for (int j = 0; j < PerThread; ++j) sums[i][j] += values_a[i] * values_b[j];
+        }
+      }
+      __syncthreads();
+      if ((k0 + kSteps) % kRunOfSum != 0 && k0 + kSteps < k) continue;
 #pragma unroll
       for (int i = 0; i < PerThread; ++i) {
-        values_a[i] = tile_a[step][own_row + 16 * i];
-        values_b[i] = tile_b[step][own_column + 16 * i];
-      }
 #pragma unroll
-      for (int i = 0; i < PerThread; ++i) {
-#pragma unroll
-        for (int j = 0; j < PerThread; ++j) sums[i][j] += values_a[i] * values_b[j];
-      }
-    }
-    __syncthreads();
-    if ((k0 + kSteps) % kRunOfSum != 0 && k0 + kSteps < p.k) continue;
-#pragma unroll
-    for (int i = 0; i < PerThread; ++i) {
-#pragma unroll
-      for (int j = 0; j < PerThread; ++j) {
-        totals[i][j] += sums[i][j];
-        sums[i][j] = 0.0f;
+        for (int j = 0; j < PerThread; ++j) {
+          totals[i][j] += sums[i][j];
+          sums[i][j] = 0.0f;
+        }
       }
     }
   }
@@ -352,6 +383,9 @@ void matmul(const MatmulArguments& args) {
   p.inner = args.batch;
   p.a = operand(args.a);
   p.b = operand(args.b);
+  p.a_tail = operand(args.a_tail);
+  p.b_tail = operand(args.b_tail);
+  p.tail_k = args.tail_k;
   p.c = {args.c, args.c_dtype, args.c_row_stride, 1, 0, args.c_batch_stride, 1};
   p.compute = args.compute;
   p.alpha = args.alpha;

@@ -17,6 +17,9 @@ struct ProductOperand {
 struct Product {
   int64_t m = 0, n = 0, k = 0, outer = 1, inner = 1;
   ProductOperand a, b, c;  // columns of C are contiguous
+  // Where tail_k > 0: A' [m, tail_k] · B' [tail_k, n] is added to A · B.
+  ProductOperand a_tail, b_tail;
+  int64_t tail_k = 0;
   Compute compute = Compute::kFloat32;
   float alpha = 1, beta = 0;   // beta = 0 never reads C
   const void* bias = nullptr;  // [n]

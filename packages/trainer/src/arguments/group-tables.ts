@@ -23,7 +23,12 @@ export const modelArgumentTable = [
     aliases: ["dtype"],
     huggingFaceDefault: "float32",
   },
-  { name: "device", type: "string", default: "cpu", help: "Device to train on." },
+  {
+    name: "device",
+    type: "string",
+    default: "auto",
+    help: "Device to compute on: cpu, cuda or cuda:<n>; auto: the first GPU where one can be used, else the CPU.",
+  },
 ] as const;
 
 /** fms-hf-tuning's DataArguments, and what this project adds to them. */
