@@ -35,7 +35,7 @@ describe("tensors", () => {
   test("are made on the default device, or on the one that is named", () => {
     expect(zeros([2]).device).toBe("cuda:0");
     expect(zeros([2], { device: "cpu" }).device).toBe("cpu");
-    expect(`${tensor([1, 2])}`).toBe("Tensor([2], float32, cuda:0)");
+    expect(tensor([1, 2]).toString()).toBe("Tensor([2], float32, cuda:0)");
   });
   test("move between devices, with their gradients", () => {
     const x = tensor([1, 2, 3], { device: "cpu", requiresGrad: true });
