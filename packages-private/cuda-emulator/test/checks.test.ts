@@ -48,7 +48,7 @@ function run(name: string, withChecks: boolean, environment: Record<string, stri
   ]);
   const output = execFileSync(program, { encoding: "utf8", env: { ...process.env, ...environment } });
   const lines = [...output.matchAll(/^(\w+(?:, when freed)?): (.*(?:\n {2}.*)*)$/gm)];
-  return new Map(lines.map(([, kernel, fault]) => [kernel, fault]));
+  return new Map(lines.map(([, kernel, fault]) => [kernel ?? "", fault ?? ""]));
 }
 
 const RIGHT = [

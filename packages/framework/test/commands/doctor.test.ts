@@ -39,11 +39,11 @@ describe("doctor", () => {
   });
 
   it("shows GPUs with their memory and what kernels were compiled for", async () => {
-    const gpu = { name: "NVIDIA H100", capability: "9.0", totalBytes: 80 * 2 ** 30, freeBytes: 60 * 2 ** 30 };
+    const gpu = { name: "NVIDIA H100", capability: "9.0", totalBytes: 80e9, freeBytes: 60e9 };
     const cuda = { build: "cuda 13.0", architectures: "80, 90a", driverVersion: 13000, devices: [gpu], problem: "" };
     const text = await printed({ ...healthy, loadEngine: async () => ({ ...engine, cuda }) });
     expect(text).toContain("✓ cuda          cuda 13.0 for compute capability 80, 90a");
-    expect(text).toMatch(/✓ cuda:0 +NVIDIA H100, compute capability 9\.0, 60.* free of 80/);
+    expect(text).toMatch(/✓ cuda:0 +NVIDIA H100, compute capability 9\.0, 60 GB free of 80 GB/);
   });
 
   it("says why no GPU is used, and that the machine is in order all the same", async () => {
