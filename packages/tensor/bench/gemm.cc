@@ -112,7 +112,7 @@ struct Row {
 };
 
 struct Options {
-  bool json = false, quick = false;
+  bool json = false, quick = false, only_peak = false;
   std::string isa, filter;
   std::vector<int> threads = {1, 2};
   double budget = 0.12;  // seconds a row
@@ -290,6 +290,24 @@ void run_all(Bench& bench, const Options& options) {
           }
 }
 
+// What the machine can do now, for benchmarks of other kernels to compare with: one line of JSON.
+void print_peaks(const Options& options) {
+  std::string isa = options.isa;
+  for (const GemmTable& table : gemm_tables())
+    if (isa.empty() && table.available) isa = table.isa;
+  for (int threads : options.threads) {
+    set_num_threads(threads);
+    double best[2] = {0, 0};
+    for (int burst = 0; burst < 3; ++burst)
+      for (Compute compute : {Compute::kFloat32, Compute::kBFloat16}) {
+        double& peak = best[compute == Compute::kBFloat16 ? 1 : 0];
+        peak = std::max(peak, peak_burst(peak_of(isa, compute), threads));
+      }
+    printf("{\"isa\":\"%s\",\"threads\":%d,\"float32\":%.2f,\"bfloat16\":%.2f}\n", isa.c_str(),
+           threads, best[0], best[1]);
+  }
+}
+
 int main_of(int argc, char** argv) {
   Options options;
   for (int i = 1; i < argc; ++i) {
@@ -299,6 +317,8 @@ int main_of(int argc, char** argv) {
       options.json = true;
     else if (argument == "--quick")
       options.quick = true;
+    else if (argument == "--peak")
+      options.only_peak = true;
     else if (argument == "--isa")
       options.isa = value();
     else if (argument == "--filter")
@@ -309,12 +329,17 @@ int main_of(int argc, char** argv) {
       options.threads = {atoi(value().c_str())};
     else {
       printf(
-          "gemm [--json] [--quick] [--isa NAME] [--threads N] [--budget SECONDS A ROW] [--filter "
+          "gemm [--json] [--quick] [--peak] [--isa NAME] [--threads N] [--budget SECONDS A ROW] "
+          "[--filter "
           "TEXT]\n"
           "TEXT is part of a row's \"group product types OUTxIN rows threads\", e.g. \"dx bf16 "
           "2048x2048\"\n");
       return argument == "--help" ? 0 : 2;
     }
+  }
+  if (options.only_peak) {
+    print_peaks(options);
+    return 0;
   }
   Bench bench(options);
   if (!options.json)

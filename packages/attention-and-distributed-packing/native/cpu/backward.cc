@@ -1,7 +1,8 @@
 // Backward: a chunk of keys against all query rows that see it, block by block. The chunk sums the
 // gradients of its own keys over all query heads of the group. The gradient of a block of query
-// rows sums over chunks: each adds its part when the block's turn reaches it, in rising order of
-// chunks, so that every sum has one order (Dao et al., "FlashAttention", 2022, algorithm 4).
+// rows sums over blocks of keys in rising order, through all chunks: each goes on where the one
+// before it ended, when the block's turn reaches it. So no bit depends on how keys are cut into
+// chunks (Dao et al., "FlashAttention", 2022, algorithm 4).
 #include "cpu/backward_tile.h"
 #include "cpu/kernel_sources.h"
 #include "cpu/turns.h"
@@ -74,29 +75,40 @@ void pack_rows(const SequenceHead& head, const BackwardScratch& s, int64_t row0,
     s.lse2[r] = is_row ? *lse[row0 + r] * 1.44269504f : 0;
     s.delta[r] = is_row ? *delta[row0 + r] : 0;
   }
-  for (int64_t i = 0; i < round_up(row1 - row0, kTileRows) * s.columns; ++i) s.dq[i] = 0;
 }
 
-// Adds the block's part of dq to the sum; the last chunk writes the gradient.
-void add_query_gradient(const SequenceHead& head, const BackwardScratch& s, bool is_first,
-                        bool is_last, int64_t row0, int64_t row1) {
-  const Attention& a = head.a;
-  const Rows<float> sums = head.per_query(a.dq_sum, a.head_dim);
-  with_element(a.q_gradient.dtype, [&](auto element) {
-    const auto gradients = head.queries<decltype(element)>(a.q_gradient);
-    for (int64_t r = row0; r < row1; ++r) {
-      float* part = s.dq + (r - row0) * s.columns;
-      float* sum = sums[r];
-      for (int64_t c = 0; c < a.head_dim && !is_first; c += kLanes) {
-        const int lanes = static_cast<int>(smaller(kLanes, a.head_dim - c));
-        const Floats before = lanes == kLanes ? load_floats(sum + c) : load_floats(sum + c, lanes);
-        store_floats(part + c, load_floats(part + c) + before);
-      }
-      if (is_last)
-        store_row(gradients[r], a.head_dim, part, broadcast(a.scale));
-      else
-        store_row(sum, a.head_dim, part, broadcast(1));
+// Begins the block's sums of dq where the chunk before left them.
+void load_query_gradient(const SequenceHead& head, const BackwardScratch& s, bool is_first,
+                         int64_t row0, int64_t row1) {
+  const int64_t dim = head.a.head_dim;
+  const Rows<float> sums = head.per_query(head.a.dq_sum, dim);
+  for (int64_t r = row0; r < row1; ++r) {
+    float* part = s.dq + (r - row0) * s.columns;
+    for (int64_t c = 0; c < dim; c += kLanes) {
+      Floats sum = broadcast(0);
+      if (!is_first && dim - c >= kLanes)
+        sum = load_floats(sums[r] + c);
+      else if (!is_first)
+        sum = load_floats(sums[r] + c, static_cast<int>(dim - c));
+      store_floats(part + c, sum);
     }
+  }
+  // Rows past the end, which fill the last panel.
+  for (int64_t i = (row1 - row0) * s.columns; i < round_up(row1 - row0, kTileRows) * s.columns; ++i)
+    s.dq[i] = 0;
+}
+
+// Leaves the sums to the next chunk; the last one writes the gradient.
+void store_query_gradient(const SequenceHead& head, const BackwardScratch& s, bool is_last,
+                          int64_t row0, int64_t row1) {
+  const Attention& a = head.a;
+  const auto store = [&](const auto& rows, float factor) {
+    for (int64_t r = row0; r < row1; ++r)
+      store_row(rows[r], a.head_dim, s.dq + (r - row0) * s.columns, broadcast(factor));
+  };
+  if (!is_last) return store(head.per_query(a.dq_sum, a.head_dim), 1);
+  with_element(a.q_gradient.dtype, [&](auto element) {
+    store(head.queries<decltype(element)>(a.q_gradient), a.scale);
   });
 }
 
@@ -119,15 +131,16 @@ void backward_item(const Attention& a, const KeyItem& item, Turns& turns, Scratc
     if (row0 >= rows.high || row1 <= rows.low) continue;
     const Band keys{head.keys_of(row0).low, head.keys_of(row1 - 1).high};
     pack_rows<Step>(head, s, row0, row1);
+    // The chunks that add to this block.
+    const int64_t first = keys.low / item.chunk_keys, last = (keys.high - 1) / item.chunk_keys;
+    turns.await(item.first_turn + block, item.chunk - first);
+    load_query_gradient(head, s, item.chunk == first, row0, row1);
     for (int64_t key = chunk; key < end; key += kBlockKeys) {
       if (key < keys.high && key + kBlockKeys > keys.low)
         backward_block<Step>(head, score, s, chunk, key, smaller(key + kBlockKeys, end), row0,
                              row1);
     }
-    // The chunks that add to this block.
-    const int64_t first = keys.low / item.chunk_keys, last = (keys.high - 1) / item.chunk_keys;
-    turns.await(item.first_turn + block, item.chunk - first);
-    add_query_gradient(head, s, item.chunk == first, item.chunk == last, row0, row1);
+    store_query_gradient(head, s, item.chunk == last, row0, row1);
     turns.pass(item.first_turn + block);
   }
   const auto store_gradients = [&](const TokenTensor& to, const float* sums, float factor) {
@@ -150,10 +163,7 @@ float dot(const T* x, const U* y, int64_t count) {
         fused_multiply_add(lanes == kLanes ? load_floats(x + c) : load_floats(x + c, lanes),
                            lanes == kLanes ? load_floats(y + c) : load_floats(y + c, lanes), sums);
   }
-  float parts[kLanes], sum = 0;
-  store_floats(parts, sums);
-  for (const float part : parts) sum += part;
-  return sum;
+  return sum_of_lanes(sums);
 }
 
 }  // namespace

@@ -63,7 +63,8 @@ struct KeyItem {
 struct AttentionKernels {
   // A QueryItem's rows are best a multiple of row_granularity and at most most_rows.
   int64_t row_granularity, most_rows;
-  // chunk_keys is a multiple of key_granularity. Blocks of row_block rows take turns.
+  // chunk_keys is a multiple of key_granularity, or at least the sequence's length: then no bit
+  // depends on it. Blocks of row_block rows take turns.
   int64_t key_granularity, row_block;
 
   // Writes `out` and `lse` of the item's rows. `scratch` has forward_scratch(a, rows) bytes, is

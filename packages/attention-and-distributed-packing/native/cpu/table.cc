@@ -7,7 +7,7 @@ extern const AttentionKernels kAttentionKernels;
 const AttentionKernels kAttentionKernels = {
     .row_granularity = kTileRows,
     .most_rows = kMostForwardRows / kTileRows * kTileRows,
-    .key_granularity = kKeyGranularity,
+    .key_granularity = kBlockKeys,
     .row_block = kRowBlock,
     .forward = forward,
     .forward_scratch = forward_scratch,

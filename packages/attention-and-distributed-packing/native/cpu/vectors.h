@@ -9,6 +9,7 @@
 //   absolute(x)
 //   round_to_integer(x), times_power_of_two(x, n), bound_exponent(n)
 //   keep_lanes(x, first, end, y) lanes [first, end) of x, the others of y; any bounds
+//   sum_of_lanes(x)
 //   load_floats(p[, count])      elements to float32; lanes from `count` on are 0
 //   store_floats(p, x[, count])  float32 to elements, rounded to nearest even
 //   store_words(p, x)

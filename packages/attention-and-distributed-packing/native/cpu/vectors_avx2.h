@@ -42,6 +42,12 @@ FMS_ACCEL_INLINE Floats keep_lanes(Floats x, int64_t first, int64_t end, Floats 
                           _mm256_castsi256_ps(_mm256_andnot_si256(below_first, below_end)));
 }
 
+FMS_ACCEL_INLINE float sum_of_lanes(Floats x) {
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
 // Masks for the first lanes: eight words from kMask + 8 - count on.
 alignas(32) constexpr uint32_t kMask[16] = {~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u};
 FMS_ACCEL_INLINE Words first_lanes(int count) {

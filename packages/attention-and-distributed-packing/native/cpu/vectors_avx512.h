@@ -35,6 +35,8 @@ FMS_ACCEL_INLINE Floats keep_lanes(Floats x, int64_t first, int64_t end, Floats 
   return _mm512_mask_mov_ps(otherwise, static_cast<__mmask16>(below_end & ~below_first), x);
 }
 
+FMS_ACCEL_INLINE float sum_of_lanes(Floats x) { return _mm512_reduce_add_ps(x); }
+
 FMS_ACCEL_INLINE __mmask16 first_lanes(int count) {
   return static_cast<__mmask16>(count >= 16 ? 0xffff : (1u << count) - 1);
 }

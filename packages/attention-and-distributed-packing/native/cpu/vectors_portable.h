@@ -53,6 +53,7 @@ FMS_ACCEL_INLINE Floats keep_lanes(Floats x, int64_t first, int64_t end, Floats 
   return choose((lane >= Integers{low, low, low, low}) & (lane < Integers{high, high, high, high}),
                 x, otherwise);
 }
+FMS_ACCEL_INLINE float sum_of_lanes(Floats x) { return (x[0] + x[1]) + (x[2] + x[3]); }
 FMS_ACCEL_INLINE void store_words(float* p, Words x) { memcpy(p, &x, 16); }
 
 // ---- Elements -----------------------------------------------------------------------------------

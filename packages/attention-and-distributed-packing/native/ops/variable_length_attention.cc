@@ -175,7 +175,7 @@ AttentionGradients variable_length_attention_gradients(const Engine& engine,
     kernels.output_dots(a, item * kTokens, std::min(tokens, (item + 1) * kTokens));
   });
 
-  const KeyRanges keys = split_keys(sequences, a, kernels);
+  const KeyRanges keys = split_keys(sequences, a, kernels, engine.num_threads());
   // Sums are float32: those of float32 gradients in place.
   const bool is_narrow = a.q_gradient.dtype != DType::kFloat32;
   const NewTensor wide_sum(engine, kFloat32Type, {is_narrow ? tokens : 0, a.heads, a.head_dim});

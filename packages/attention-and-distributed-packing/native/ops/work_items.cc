@@ -34,27 +34,72 @@ double cost_of(const Attention& a, const QueryRange& range) {
 
 std::vector<QueryRange> ranges_of(const std::vector<Sequence>& sequences, const Attention& a,
                                   int64_t rows) {
-  std::vector<QueryRange> ranges;
+  std::vector<std::pair<double, QueryRange>> sorted;
   for (const Sequence& sequence : sequences) {
     const int64_t all = sequence.length * (a.heads / a.kv_heads);
-    for (int64_t row = 0; row < all; row += rows)
-      ranges.push_back({sequence, row, std::min(rows, all - row)});
+    for (int64_t row = 0; row < all; row += rows) {
+      const QueryRange range{sequence, row, std::min(rows, all - row)};
+      sorted.push_back({cost_of(a, range), range});
+    }
   }
-  std::vector<std::pair<double, size_t>> order;
-  for (size_t i = 0; i < ranges.size(); ++i) order.emplace_back(-cost_of(a, ranges[i]), i);
-  std::sort(order.begin(), order.end());
-  std::vector<QueryRange> sorted;
-  for (const auto& [cost, index] : order) sorted.push_back(ranges[index]);
-  return sorted;
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [](const auto& x, const auto& y) { return x.first > y.first; });
+  std::vector<QueryRange> ranges;
+  for (const auto& [cost, range] : sorted) ranges.push_back(range);
+  return ranges;
+}
+
+// What packing the query rows once more costs a row, in pairs of backward.
+constexpr double kRowPackingCost = 16;
+
+double cost_of(const Attention& a, const KeyRange& range) {
+  const int64_t length = range.sequence.length, first = range.chunk * range.chunk_keys,
+                keys = std::min(range.chunk_keys, length - first);
+  // A key is seen by as many tokens as the mirrored token sees.
+  const auto seen_by = [&](int64_t key) {
+    return static_cast<double>(visible(a, length, length - 1 - key));
+  };
+  const double group = static_cast<double>(a.heads / a.kv_heads);
+  return group *
+         (static_cast<double>(keys) * seen_by(first + keys / 2) + kRowPackingCost * seen_by(first));
+}
+
+KeyRanges ranges_of_keys(const std::vector<Sequence>& sequences, const Attention& a,
+                         const AttentionKernels& kernels, int64_t keys) {
+  constexpr int64_t kMostChunks = 8;
+  KeyRanges result;
+  std::vector<std::pair<std::pair<int64_t, double>, KeyRange>> sorted;
+  for (const Sequence& sequence : sequences) {
+    const int64_t length = sequence.length, group = a.heads / a.kv_heads;
+    const int64_t share = std::max(keys, (length + kMostChunks - 1) / kMostChunks);
+    const int64_t row_blocks = (length * group + kernels.row_block - 1) / kernels.row_block;
+    KeyRange range{sequence, 0, round_up(share, kernels.key_granularity), result.turns, row_blocks};
+    for (; range.chunk * range.chunk_keys < length; ++range.chunk) {
+      sorted.push_back({{range.chunk, -cost_of(a, range)}, range});
+      const int64_t left = length - range.chunk * range.chunk_keys;
+      result.most_keys = std::max(result.most_keys, std::min(range.chunk_keys, left));
+    }
+    result.turns += row_blocks * a.kv_heads;
+  }
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [](const auto& x, const auto& y) { return x.first < y.first; });
+  for (const auto& [key, range] : sorted) result.ranges.push_back(range);
+  return result;
 }
 
 // When the last thread ends, where each takes the next item as soon as it is free.
-double makespan(const std::vector<QueryRange>& ranges, const Attention& a, int threads) {
+template <class Range>
+double makespan(const std::vector<Range>& ranges, const Attention& a, int threads) {
   std::vector<double> ends(static_cast<size_t>(threads), 0.0);
-  for (const QueryRange& range : ranges)
+  for (const Range& range : ranges)
     for (int64_t head = 0; head < a.kv_heads; ++head)
       *std::min_element(ends.begin(), ends.end()) += cost_of(a, range);
   return *std::max_element(ends.begin(), ends.end());
+}
+
+// With many items for each thread, their order alone is balance enough.
+bool is_plenty(size_t ranges, const Attention& a, int threads) {
+  return static_cast<int64_t>(ranges) * a.kv_heads >= 32 * static_cast<int64_t>(threads);
 }
 
 }  // namespace
@@ -62,17 +107,13 @@ double makespan(const std::vector<QueryRange>& ranges, const Attention& a, int t
 std::vector<QueryRange> split_queries(const std::vector<Sequence>& sequences, const Attention& a,
                                       const AttentionKernels& kernels, int threads) {
   std::vector<QueryRange> best = ranges_of(sequences, a, kernels.most_rows);
-  // With many items per thread the longest first is balance enough.
-  const auto is_plenty = [&](const std::vector<QueryRange>& ranges) {
-    return static_cast<int64_t>(ranges.size()) * a.kv_heads >= 32 * static_cast<int64_t>(threads);
-  };
-  if (threads == 1 || is_plenty(best)) return best;
+  if (threads == 1 || is_plenty(best.size(), a, threads)) return best;
   double least = makespan(best, a, threads);
-  for (int64_t rows = kernels.most_rows / 2; rows >= 256; rows /= 2) {
+  for (const int64_t rows : {1120, 560, 280}) {
     std::vector<QueryRange> candidate =
         ranges_of(sequences, a, round_up(rows, kernels.row_granularity));
     const double end = makespan(candidate, a, threads);
-    const bool is_last = is_plenty(candidate);
+    const bool is_last = is_plenty(candidate.size(), a, threads);
     if (end < least) {
       least = end;
       best = std::move(candidate);
@@ -83,37 +124,21 @@ std::vector<QueryRange> split_queries(const std::vector<Sequence>& sequences, co
 }
 
 KeyRanges split_keys(const std::vector<Sequence>& sequences, const Attention& a,
-                     const AttentionKernels& kernels) {
-  constexpr int64_t kKeys = 1120;       // that a long sequence's chunk has at least
-  constexpr int64_t kFewestKeys = 240;  // that a chunk is worth its packing of the queries
-  constexpr int64_t kMostChunks = 8;
-  // Where there are few heads, chunks are what threads share.
-  const int64_t wanted_chunks = (5 + a.kv_heads) / a.kv_heads;
-  KeyRanges result;
-  std::vector<std::pair<std::pair<int64_t, double>, KeyRange>> sorted;
-  for (const Sequence& sequence : sequences) {
-    const int64_t length = sequence.length, group = a.heads / a.kv_heads;
-    const int64_t share = std::max(kFewestKeys, (length + wanted_chunks - 1) / wanted_chunks);
-    const int64_t chunk_keys =
-        length < 2 * kFewestKeys
-            ? round_up(length, kernels.key_granularity)
-            : round_up(std::max(std::min(share, kKeys), (length + kMostChunks - 1) / kMostChunks),
-                       kernels.key_granularity);
-    const int64_t row_blocks = (length * group + kernels.row_block - 1) / kernels.row_block;
-    for (int64_t chunk = 0; chunk * chunk_keys < length; ++chunk) {
-      const int64_t first = chunk * chunk_keys, keys = std::min(chunk_keys, length - first);
-      // Under the causal mask a key is seen by as many tokens as the mirrored token sees.
-      const double cost = static_cast<double>(keys) *
-                          static_cast<double>(visible(a, length, length - 1 - first - keys / 2));
-      sorted.push_back({{chunk, -cost}, {sequence, chunk, chunk_keys, result.turns, row_blocks}});
-      result.most_keys = std::max(result.most_keys, keys);
+                     const AttentionKernels& kernels, int threads) {
+  KeyRanges best = ranges_of_keys(sequences, a, kernels, 1120);
+  if (threads == 1 || is_plenty(best.ranges.size(), a, threads)) return best;
+  double least = makespan(best.ranges, a, threads);
+  for (const int64_t keys : {560, 336, 224}) {
+    KeyRanges candidate = ranges_of_keys(sequences, a, kernels, keys);
+    const double end = makespan(candidate.ranges, a, threads);
+    const bool is_last = is_plenty(candidate.ranges.size(), a, threads);
+    if (end < least) {
+      least = end;
+      best = std::move(candidate);
     }
-    result.turns += row_blocks * a.kv_heads;
+    if (is_last) break;
   }
-  std::stable_sort(sorted.begin(), sorted.end(),
-                   [](const auto& x, const auto& y) { return x.first < y.first; });
-  for (const auto& [key, range] : sorted) result.ranges.push_back(range);
-  return result;
+  return best;
 }
 
 }  // namespace fms_accel::ops

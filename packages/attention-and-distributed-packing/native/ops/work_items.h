@@ -28,8 +28,8 @@ struct KeyRanges {
   int64_t turns = 0;
   int64_t most_keys = 0;  // of a range
 };
-// Lower chunks first, then longest first. Chunks depend on the sequence's length and the heads
-// alone, because their bounds decide in which order gradients are summed.
-KeyRanges split_keys(const std::vector<Sequence>&, const Attention&, const AttentionKernels&);
+// Lower chunks first, so that items wait for those that were handed out before; then longest first.
+KeyRanges split_keys(const std::vector<Sequence>&, const Attention&, const AttentionKernels&,
+                     int threads);
 
 }  // namespace fms_accel::ops
