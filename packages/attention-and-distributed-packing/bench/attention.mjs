@@ -25,7 +25,9 @@ const numbers = (text) => text.split(",").map(Number);
 const peakProgram = fileURLToPath(new URL("../../tensor/bench/gemm.mjs", import.meta.url));
 /** GFLOP/s of multiply-adds in registers, by dtype. */
 function measurePeak(threads) {
-  return JSON.parse(execFileSync(process.execPath, [peakProgram, "--peak", "--threads", String(threads)], { encoding: "utf8" }));
+  return JSON.parse(
+    execFileSync(process.execPath, [peakProgram, "--peak", "--threads", String(threads)], { encoding: "utf8" }),
+  );
 }
 
 /** 30 lengths as samples have them: mean 289, many short, few long; sums of two exponential numbers. */
@@ -75,7 +77,7 @@ function measure(dtype, dim, length, threads) {
   for (const x of [q, k, v, g, cuSeqlens, out, lse]) x.dispose();
   const pairs = heads * sequences.reduce((sum, n) => sum + (n * (n + 1)) / 2, 0);
   const gflops = { forward: (4 * dim * pairs) / forward / 1e9, backward: (10 * dim * pairs) / backward / 1e9 };
-  const peak = (before[dtype] + after[dtype]) / 2;
+  const peak = Math.max(before[dtype], after[dtype]);
   return { dtype, dim, length, threads, peak, peakSpread: Math.abs(before[dtype] - after[dtype]) / peak, ...gflops };
 }
 
@@ -89,7 +91,8 @@ for (const threads of numbers(options.threads)) {
           console.log(JSON.stringify(row));
           continue;
         }
-        const share = (value) => `${value.toFixed(1).padStart(7)} (${((100 * value) / row.peak).toFixed(0).padStart(2)} %)`;
+        const share = (value) =>
+          `${value.toFixed(1).padStart(7)} (${((100 * value) / row.peak).toFixed(0).padStart(2)} %)`;
         const noise = row.peakSpread > 0.03 ? `  the peak moved by ${(100 * row.peakSpread).toFixed(0)} %` : "";
         console.log(
           `${dtype.padEnd(9)} ${String(dim).padStart(3)} ${length.padStart(7)} ${String(threads).padStart(8)} ${row.peak.toFixed(1).padStart(8)}  ` +

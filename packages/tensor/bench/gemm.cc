@@ -298,7 +298,7 @@ void print_peaks(const Options& options) {
   for (int threads : options.threads) {
     set_num_threads(threads);
     double best[2] = {0, 0};
-    for (int burst = 0; burst < 3; ++burst)
+    for (int burst = 0; burst < 6; ++burst)
       for (Compute compute : {Compute::kFloat32, Compute::kBFloat16}) {
         double& peak = best[compute == Compute::kBFloat16 ? 1 : 0];
         peak = std::max(peak, peak_burst(peak_of(isa, compute), threads));
