@@ -27,13 +27,14 @@ export interface Running {
 /** Starts the built command in a process of its own, as a user does. */
 export function start(
   argv: readonly string[],
-  options: { input?: string; env?: Record<string, string> } = {},
+  options: { input?: string; env?: Record<string, string>; cwd?: string } = {},
 ): Running {
   if (!existsSync(fileURLToPath(new URL("../../dist/command-line.js", import.meta.url)))) {
     throw new Error("These tests run the built command: npm run build");
   }
   const env = { ...process.env, NO_COLOR: "1", FMS_ACCEL_DEBUG: "0", ...options.env };
-  const child = spawn(process.execPath, [program, ...argv], { env, stdio: ["pipe", "pipe", "pipe"] });
+  const { cwd } = options;
+  const child = spawn(process.execPath, [program, ...argv], { env, cwd, stdio: ["pipe", "pipe", "pipe"] });
   let output = "";
   let notes = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => (output += text));
@@ -48,7 +49,7 @@ export function start(
 
 export function run(
   argv: readonly string[],
-  options: { input?: string; env?: Record<string, string> } = {},
+  options: { input?: string; env?: Record<string, string>; cwd?: string } = {},
 ): Promise<Finished> {
   return start(argv, options).finished;
 }

@@ -104,6 +104,51 @@ describe("fine-tuning on a data set", () => {
     expect(calls).toEqual(["collator 5,2,6", "loader 3", "loss 1", "loss 1"]);
   });
 
+  it("waits for a sampler to plan an epoch, and counts epochs of different lengths", async () => {
+    const slots = new TrainerSlots<CausalLM>();
+    const planned = new Set<number>();
+    const counts = [3, 1, 2];
+    const sets: string[] = [];
+    slots.claim("batchSampler", "packs", async (_, { set, padTokenId }) => {
+      sets.push(`${set} ${padTokenId}`);
+      return {
+        async prepareEpoch(epoch) {
+          await new Promise((resolve) => setImmediate(resolve));
+          planned.add(epoch);
+        },
+        batchCount(epoch) {
+          if (!planned.has(epoch)) throw new Error(`epoch ${epoch} is not planned`);
+          return counts[epoch] ?? 0;
+        },
+        batch: () => [1],
+      };
+    });
+    slots.claim("dataLoader", "loads", async (standard, { samples, batchSampler, collator, set }) => {
+      sets.push(set);
+      await batchSampler.prepareEpoch?.(0);
+      expect([samples.length, batchSampler.batchCount(0)]).toEqual([3, 3]);
+      expect([...collator([samples.sample(1)]).inputIds]).toEqual([10, 11]);
+      return standard;
+    });
+    const ends: number[] = [];
+    const { maxSteps: _, ...args } = quiet;
+    const trainer = new SftTrainer<CausalLM>({
+      model: await makeModel("full"),
+      args: { ...args, numTrainEpochs: 2.5, perDeviceEvalBatchSize: 1, evalOnStart: true },
+      trainDataset: new InMemoryDataset(rows),
+      evalDataset: new InMemoryDataset(rows),
+      slots,
+      callbacks: [{ onEpochEnd: ({ state }) => void ends.push(state.globalStep) }],
+      output: "silent",
+    });
+    const { globalStep } = await trainer.train();
+    // 3 + 1 + half of 2.
+    expect(globalStep).toBe(5);
+    expect(trainer.state).toMatchObject({ maxSteps: 5, numTrainEpochs: 3 });
+    expect(ends).toEqual([3, 4, 5]);
+    expect(sets).toEqual(["train 0", "train"]);
+  });
+
   it("holds no more memory after many steps than after a few", async () => {
     const live: number[] = [];
     const bytes: number[] = [];

@@ -334,6 +334,14 @@ describe("slots", () => {
     );
     expect(slots.claims()).toEqual([{ slot: "collator", id: "padding-free", owner: "padding-free" }]);
   });
+
+  it("have replacements of different names", () => {
+    const slots = new TrainerSlots<CausalLM>();
+    slots.claim("collator", "one", (standard) => standard, "mine");
+    expect(() => slots.claim("loss", "two", (standard) => standard, "mine")).toThrow(
+      'two wants to replace the loss as "mine", but one replaces the collator under this name.',
+    );
+  });
 });
 
 describe("a trainer", () => {
