@@ -4,10 +4,10 @@ import { fileURLToPath } from "node:url";
 
 const packageFolder = fileURLToPath(new URL("../../", import.meta.url));
 
-/** Where sample configurations and benchmark scenarios lie: in the published package, else at the root of the repository. */
+/** Where sample configurations and benchmark scenarios lie: at the root of the repository, else in the published package. */
 function bundleFolder(): string {
-  const folders = [packageFolder, join(packageFolder, "..", "..")];
-  return folders.find((folder) => existsSync(join(folder, "sample-configurations"))) ?? packageFolder;
+  const repository = join(packageFolder, "..", "..");
+  return existsSync(join(repository, "pnpm-workspace.yaml")) ? repository : packageFolder;
 }
 
 /** A file that comes with the package, by its path in the repository. */
