@@ -17,7 +17,7 @@ export interface Finished {
   readonly notes: string;
 }
 
-function execute([program = "", ...words]: readonly string[], cwd: string, timeout = 120_000): Finished {
+function execute([program = "", ...words]: readonly string[], cwd: string, timeout = 600_000): Finished {
   // A program that vitest runs would take this repository's package manager for its own.
   const own = Object.entries(process.env).filter(
     ([name]) => !/^(?:npm|pnpm)_|^PNPM_|^INIT_CWD$|^VITEST|^NODE_ENV$/i.test(name),

@@ -15,7 +15,7 @@ beforeAll(() => {
   const [framework = "", ...inner] = packPackages(OWN);
   const [plugin = ""] = packPackages(["examples/third-party-plugin"]);
   Object.assign(tarballs, { framework, inner, plugin });
-}, 120_000);
+}, 600_000);
 afterAll(() => {
   for (const tarball of [tarballs.framework, ...tarballs.inner, tarballs.plugin]) {
     if (tarball !== "") rmSync(dirname(tarball), { recursive: true, force: true });
@@ -75,8 +75,8 @@ describe.skipIf(!reachable).each(["npm", "pnpm"] as const)(
       project = new EmptyProject(manager);
       const { code, output, notes } = project.add([tarballs.framework], tarballs.inner);
       expect(code, output + notes).toBe(0);
-    }, 120_000);
-    afterAll(() => rmSync(project.folder, { recursive: true, force: true }));
+    }, 600_000);
+    afterAll(() => rmSync(project.folder, { recursive: true, force: true }), 60_000);
 
     it("says what to do as long as the engine is not compiled", () => {
       const { code, output, notes } = project.fmsAccel("train", "--max_steps", "1");
@@ -92,7 +92,7 @@ describe.skipIf(!reachable).each(["npm", "pnpm"] as const)(
       const installed = project.succeed("install", tarballs.plugin);
       expect(installed).toContain(`${manager} ${manager === "npm" ? "install" : "add"} ${tarballs.plugin} (`);
       expect(project.succeed("plugins")).toContain("\n5. fms-accel-neftune [neftune] (installed) 1.0.0\n");
-    }, 120_000);
+    }, 600_000);
 
     it("trains by a configuration that activates it, and by its flag, with the same result", () => {
       project.write("framework.yaml", "plugins:\n  training:\n    neftune:\n      noise_alpha: 5\n");
@@ -103,7 +103,7 @@ describe.skipIf(!reachable).each(["npm", "pnpm"] as const)(
       expect(adapter("by-flag").equals(adapter("by-file"))).toBe(true);
       train("without");
       expect(adapter("without").equals(adapter("by-file"))).toBe(false);
-    }, 120_000);
+    }, 600_000);
 
     it("is told apart from what is not installed", () => {
       project.write("typo.yaml", "plugins:\n  training:\n    neftun: { noise_alpha: 5 }\n");
