@@ -84,7 +84,7 @@ export class EmptyProject {
     return this.#run([...PNPM, "add", "--prefer-offline", ...tarballs]);
   }
 
-  /** Puts this repository's build of the engine where \`fms-accel build\` would put it. */
+  /** Puts this repository's build of the engine where `fms-accel build` would put it. */
   useBuiltEngine(): void {
     const framework = locatePackage("@fms-accel/framework", this.folder);
     const tensor = framework === undefined ? undefined : locatePackage("@fms-accel/tensor", framework);
@@ -94,13 +94,18 @@ export class EmptyProject {
     cpSync(join(repository, "packages", "tensor", file), join(tensor, file));
   }
 
-  /** Runs the project's own `fms-accel`, by its package manager. */
-  fmsAccel(...words: string[]): Finished {
+  /** Adds a plugin by the project's own `fms-accel install`, started by the package manager, which is not always a command of its own. */
+  install(plugin: string): Finished {
     const start = this.#manager === "npm" ? ["npx", "--no-install"] : [...PNPM, "exec"];
-    return this.#run([...start, "fms-accel", ...words]);
+    return this.#run([...start, "fms-accel", "install", plugin]);
   }
 
-  /** As \`fmsAccel\`, for a command that must succeed; returns all that was printed. */
+  /** Runs the project's own `fms-accel`. */
+  fmsAccel(...words: string[]): Finished {
+    return this.#run([join(this.folder, "node_modules", ".bin", "fms-accel"), ...words]);
+  }
+
+  /** As `fmsAccel`, for a command that must succeed; returns all that was printed. */
   succeed(...words: string[]): string {
     const { code, output, notes } = this.fmsAccel(...words);
     if (code !== 0) throw new Error(`fms-accel ${words.join(" ")}\nended with ${code}:\n${output}${notes}`);
