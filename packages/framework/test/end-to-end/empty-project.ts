@@ -1,5 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -84,14 +85,20 @@ export class EmptyProject {
     return this.#run([...PNPM, "add", "--prefer-offline", ...tarballs]);
   }
 
+  /** Lets cmake look at the sources of the engine as they were installed: it ends with an error if one is missing. */
+  configureEngine(): Finished {
+    const directory = this.#engine();
+    const require = createRequire(join(directory, "package.json"));
+    const cmake = join(dirname(require.resolve("cmake-js/package.json")), "bin", "cmake-js");
+    return execute([process.execPath, cmake, "configure"], directory);
+  }
+
   /** Puts this repository's build of the engine where `fms-accel build` would put it. */
   useBuiltEngine(): void {
-    const framework = locatePackage("@fms-accel/framework", this.folder);
-    const tensor = framework === undefined ? undefined : locatePackage("@fms-accel/tensor", framework);
-    if (tensor === undefined) throw new Error("the engine's package is not installed");
     const file = join("build", "Release", "fms_accel_tensor.node");
-    mkdirSync(dirname(join(tensor, file)), { recursive: true });
-    cpSync(join(repository, "packages", "tensor", file), join(tensor, file));
+    const target = join(this.#engine(), file);
+    mkdirSync(dirname(target), { recursive: true });
+    cpSync(join(repository, "packages", "tensor", file), target);
   }
 
   /** Adds a plugin by the project's own `fms-accel install`, started by the package manager, which is not always a command of its own. */
@@ -110,6 +117,13 @@ export class EmptyProject {
     const { code, output, notes } = this.fmsAccel(...words);
     if (code !== 0) throw new Error(`fms-accel ${words.join(" ")}\nended with ${code}:\n${output}${notes}`);
     return output + notes;
+  }
+
+  #engine(): string {
+    const framework = locatePackage("@fms-accel/framework", this.folder);
+    const tensor = framework === undefined ? undefined : locatePackage("@fms-accel/tensor", framework);
+    if (tensor === undefined) throw new Error("the engine's package is not installed");
+    return tensor;
   }
 
   #run(words: readonly string[]): Finished {

@@ -83,6 +83,8 @@ describe.skipIf(!reachable).each(["npm", "pnpm"] as const)(
       expect(code).toBe(1);
       expect(output + notes).toContain('run "npx fms-accel build"');
       expect(project.fmsAccel("doctor").output).toContain("→ npx fms-accel build");
+      const { code: configured, notes: complaints } = project.configureEngine();
+      expect(configured, complaints).toBe(0);
       project.useBuiltEngine();
       expect(project.succeed("doctor")).toContain("Everything is in place.");
     });
