@@ -1,7 +1,7 @@
 import { readFileSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { example } from "./command.ts";
+import { example, flags } from "./command.ts";
 import { EmptyProject, hasRegistry, listTarball, manifestOf, packPackages } from "./empty-project.ts";
 
 const OWN = ["packages/framework", "packages/tensor", "packages/models", "packages/trainer"];
@@ -62,13 +62,21 @@ describe.skipIf(!reachable).each(["npm", "pnpm"] as const)(
   `a plugin of other people, added with %s${needs}`,
   (manager) => {
     let project: EmptyProject;
-    const train = (output: string, ...words: string[]): string =>
-      project.succeed(
-        "train",
-        ...["--model_name_or_path", example("model"), "--training_data_path", example("train.jsonl")],
-        ...["--output_dir", output, "--max_steps", "2", "--save_strategy", "no", "--per_device_train_batch_size", "2"],
-        ...["--peft_method", "lora", "--r", "4", "--torch_dtype", "float32", ...words],
-      );
+    const run = (output: string): string[] => [
+      "train",
+      ...flags({
+        model_name_or_path: example("model"),
+        training_data_path: example("train.jsonl"),
+        output_dir: output,
+        max_steps: 2,
+        save_strategy: "no",
+        per_device_train_batch_size: 2,
+        peft_method: "lora",
+        r: 4,
+        torch_dtype: "float32",
+      }),
+    ];
+    const train = (output: string, ...words: string[]): string => project.succeed(...run(output), ...words);
     const adapter = (output: string): Buffer => readFileSync(join(project.folder, output, "adapter_model.safetensors"));
 
     beforeAll(() => {
@@ -91,8 +99,9 @@ describe.skipIf(!reachable).each(["npm", "pnpm"] as const)(
 
     it("is added by `install`, with the project's own package manager, and listed", () => {
       expect(project.succeed("plugins")).not.toContain("neftune");
-      const installed = project.succeed("install", tarballs.plugin);
-      expect(installed).toContain(`${manager} ${manager === "npm" ? "install" : "add"} ${tarballs.plugin} (`);
+      const { code, notes } = project.install(tarballs.plugin);
+      expect(code, notes).toBe(0);
+      expect(notes).toContain(`${manager} ${manager === "npm" ? "install" : "add"} ${tarballs.plugin} (`);
       expect(project.succeed("plugins")).toContain("\n5. fms-accel-neftune [neftune] (installed) 1.0.0\n");
     }, 600_000);
 
@@ -109,10 +118,8 @@ describe.skipIf(!reachable).each(["npm", "pnpm"] as const)(
 
     it("is told apart from what is not installed", () => {
       project.write("typo.yaml", "plugins:\n  training:\n    neftun: { noise_alpha: 5 }\n");
-      const { code, notes } = project.fmsAccel(
-        ...["train", "--model_name_or_path", example("model"), "--training_data_path", example("train.jsonl")],
-        ...["--output_dir", "typo", "--acceleration_framework_config_file", "typo.yaml"],
-      );
+      const file = ["--acceleration_framework_config_file", "typo.yaml"];
+      const { code, notes } = project.fmsAccel(...run("typo"), ...file);
       expect(code).toBe(1);
       expect(notes).toContain("typo.yaml:3:5");
       expect(notes).toContain("neftune");
