@@ -29,6 +29,14 @@ export function setNumThreads(threads: number): void {
   native.setNumThreads(threads);
 }
 
+/**
+ * Bytes a second at which all threads together read the elements of `tensors` (contiguous) from memory, once: what bounds decoding, which
+ * reads every weight for every token. Throws TensorError for a view that is not contiguous.
+ */
+export function readBandwidth(tensors: Iterable<Tensor>): number {
+  return native.readBandwidth([...tensors].map(({ handle }) => handle));
+}
+
 /** The engine as a type-tagged N-API External: what a plugin addon's `attach` takes. */
 export function engineExternal(): object {
   return native.engineExternal();

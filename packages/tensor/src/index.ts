@@ -38,6 +38,7 @@ export {
   type EngineInfo,
   memoryStats,
   type MemoryStatistics,
+  readBandwidth,
   releaseCachedMemory,
   resetPeakMemory,
   setNumThreads,

@@ -39,6 +39,7 @@ export interface NativeEngine {
   provokeFault(x: Handle): void;
   setNumThreads(threads: number): void;
   setDryRun(dry: boolean): void;
+  readBandwidth(tensors: readonly Handle[]): number;
   engineExternal(): object;
   adoptHandle(handle: Handle): Handle;
   // memory.cc
@@ -75,6 +76,16 @@ export interface NativeEngine {
     prepackedB: Handle | undefined,
     tailA?: Handle,
     tailB?: Handle,
+  ): Handle;
+  linear(
+    x: Handle,
+    weight: Handle,
+    streams: boolean,
+    dtype: number,
+    inBFloat16: boolean,
+    alpha: number,
+    bias: Handle | undefined,
+    prepacked: Handle | undefined,
   ): Handle;
   prepack(b: Handle, inBFloat16: boolean): Handle;
   matmulInto(

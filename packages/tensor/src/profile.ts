@@ -17,7 +17,7 @@ function lastTwo(handle: Handle): [number, number, number] {
   const ndim = record[5] as number;
   let rest = 1;
   for (let d = 0; d < ndim - 2; d++) rest *= record[RECORD_SHAPE + d] as number;
-  return [rest, record[RECORD_SHAPE + ndim - 2] as number, record[RECORD_SHAPE + ndim - 1] as number];
+  return [rest, ndim < 2 ? 1 : (record[RECORD_SHAPE + ndim - 2] as number), record[RECORD_SHAPE + ndim - 1] as number];
 }
 
 // The name under which a call is counted, and its flops.
@@ -27,6 +27,12 @@ function describeCall(name: string, values: unknown[]): { operation: string; flo
     const [batch, m, k] = lastTwo(a);
     const n = lastTwo(b)[2];
     return { operation: `${name} ${batch > 1 ? `${batch} x ` : ""}${m} x ${n} x ${k}`, flops: 2 * batch * m * n * k };
+  }
+  if (name === "linear") {
+    const [x, weight] = values as [Handle, Handle];
+    const [rest, rows, k] = lastTwo(x);
+    const n = lastTwo(weight)[1];
+    return { operation: `linear ${rest * rows} x ${n} x ${k}`, flops: 2 * rest * rows * n * k };
   }
   const isNumbered = name === "unary" || name === "binary" || name === "reduce";
   return { operation: isNumbered ? `${name} ${String(values[0])}` : name, flops: 0 };

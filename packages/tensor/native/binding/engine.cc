@@ -6,6 +6,7 @@
 #include "cuda/device.h"
 #include "engine/abi.h"
 #include "engine/allocator.h"
+#include "engine/memory_bandwidth.h"
 #include "engine/thread_pool.h"
 
 namespace fms_accel {
@@ -78,6 +79,9 @@ void register_engine(Napi::Env env, Napi::Object exports) {
     set_dry_run(a.boolean(0));
     forget_host_memory();
     return a.napi().Undefined();
+  });
+  define(env, exports, "readBandwidth", [](const Arguments& a) -> Napi::Value {
+    return Napi::Number::New(a.napi(), read_bandwidth(a.tensors(0)));
   });
   define(env, exports, "engineExternal", [](const Arguments& a) -> Napi::Value {
     constexpr napi_type_tag kTag{FMS_ACCEL_ENGINE_TAG_LOW, FMS_ACCEL_ENGINE_TAG_HIGH};

@@ -25,6 +25,9 @@ void register_matmul(Napi::Env env, Napi::Object exports) {
   define_tensor(env, exports, "matmul", [](const Arguments& a) {
     return ops::matmul(a.tensor(0), a.tensor(1), options_of(a, 2));
   });
+  define_tensor(env, exports, "linear", [](const Arguments& a) {
+    return ops::linear(a.tensor(0), a.tensor(1), options_of(a, 3), a.boolean(2));
+  });
   define_tensor(env, exports, "prepack", [](const Arguments& a) {
     return ops::prepack(a.tensor(0), a.boolean(1) ? Compute::kBFloat16 : Compute::kFloat32);
   });

@@ -111,6 +111,7 @@ Kernels make_dry(const Kernels& real) {
   static const GemmKernels gemm = dry_gemm(*real.gemm);
   Kernels dry = real;
   dry.gemm = &gemm;
+  dry.few_rows = [](const FewRowsArguments&) {};
   dry.attention_forward = [](const AttentionArguments&) {};
   dry.attention_backward = [](const AttentionArguments&) {};
   dry.unary = unary;

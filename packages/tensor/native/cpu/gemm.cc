@@ -1,6 +1,7 @@
 // The loop nest (cpu/gemm.h says what it computes, cpu/gemm_plan.h how it is cut).
 #include "cpu/gemm.h"
 
+#include "cpu/gemm_few_rows.h"
 #include "cpu/gemm_pack.h"
 #include "cpu/gemm_plan.h"
 #include "cpu/gemm_prepack.h"
@@ -325,6 +326,7 @@ GemmArguments transposed(const GemmArguments& g) {
 
 void gemm(const GemmArguments& asked) {
   if (asked.m <= 0 || asked.n <= 0) return;
+  if (asked.k > 0 && has_few_rows(asked)) return multiply_few_rows(asked);
   const GemmArguments g = better_transposed(asked) ? transposed(asked) : asked;
   if (g.b.prepacked != nullptr) check_prepacked(g.b.prepacked, g.compute, g.n, g.k);
   if (g.k <= 0) return store_without_product(g);

@@ -6,6 +6,7 @@
 //   load_floats(p[, count])           elements to float32, lanes from `count` on are 0
 //   store_floats(p, v[, count])       float32 to elements, rounded to nearest even
 //   round_to_bf16(v)                  float32 values that bfloat16 can hold; NaN stays NaN
+//   sum_of_lanes(v)                   in a fixed order
 //   transpose(r)                      kLanes vectors of Words in place
 //
 // and the kinds of step (cpu/gemm.h): FloatStep, RoundedStep (rounded to bfloat16, multiplied in

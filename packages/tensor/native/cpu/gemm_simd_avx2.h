@@ -21,6 +21,11 @@ FMS_ACCEL_INLINE Floats fused_multiply_add(Floats a, Floats b, Floats c) {
   return _mm256_fmadd_ps(a, b, c);
 }
 FMS_ACCEL_INLINE Floats multiply(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
+FMS_ACCEL_INLINE float sum_of_lanes(Floats v) {
+  const __m128 half = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  const __m128 pair = _mm_add_ps(half, _mm_movehl_ps(half, half));
+  return _mm_cvtss_f32(_mm_add_ss(pair, _mm_movehdup_ps(pair)));
+}
 FMS_ACCEL_INLINE Words words_of(Floats v) { return _mm256_castps_si256(v); }
 FMS_ACCEL_INLINE void store_words(uint32_t* p, Words v) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v);

@@ -21,6 +21,13 @@ FMS_ACCEL_INLINE Floats fused_multiply_add(Floats a, Floats b, Floats c) {
   return _mm512_fmadd_ps(a, b, c);
 }
 FMS_ACCEL_INLINE Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+// The sum of all lanes, in pairs: halves are added until one lane is left.
+FMS_ACCEL_INLINE float sum_of_lanes(Floats v) {
+  const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+  const __m128 quarter = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+  const __m128 pair = _mm_add_ps(quarter, _mm_movehl_ps(quarter, quarter));
+  return _mm_cvtss_f32(_mm_add_ss(pair, _mm_movehdup_ps(pair)));
+}
 FMS_ACCEL_INLINE Words words_of(Floats v) { return _mm512_castps_si512(v); }
 FMS_ACCEL_INLINE void store_words(uint32_t* p, Words v) { _mm512_storeu_si512(p, v); }
 FMS_ACCEL_INLINE void store_words(uint32_t* p, Words v, int count) {

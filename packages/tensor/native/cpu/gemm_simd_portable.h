@@ -32,6 +32,7 @@ FMS_ACCEL_INLINE Floats fused_multiply_add(Floats a, Floats b, Floats c) {
   return a * b + c;              // two roundings: the baseline has no fused one
 #endif
 }
+FMS_ACCEL_INLINE float sum_of_lanes(Floats v) { return (v[0] + v[2]) + (v[1] + v[3]); }
 FMS_ACCEL_INLINE Words words_of(Floats v) { return (Words)v; }
 FMS_ACCEL_INLINE void store_words(uint32_t* p, Words v) { memcpy(p, &v, 16); }
 FMS_ACCEL_INLINE void store_words(uint32_t* p, Words v, int count) {

@@ -8,6 +8,9 @@ namespace fms_accel::FMS_ACCEL_ISA {
 // matmul.cc
 extern const GemmKernels kGemmKernels;
 
+// few_rows.cc
+void few_rows(const FewRowsArguments&);
+
 // attention.cc
 void attention_forward(const AttentionArguments&);
 void attention_backward(const AttentionArguments&);

@@ -14,6 +14,7 @@ namespace fms_accel {
 
 struct GemmKernels;         // cpu/gemm.h
 struct AttentionArguments;  // cpu/attention.h
+struct FewRowsArguments;    // cpu/few_rows.h
 
 constexpr int kMaxLoopDims = 8;
 
@@ -157,6 +158,7 @@ enum class ReduceOp : int32_t { kSum, kMean, kMaximum, kMinimum };
 
 struct Kernels {
   const GemmKernels* gemm;
+  void (*few_rows)(const FewRowsArguments&);
   void (*attention_forward)(const AttentionArguments&);
   void (*attention_backward)(const AttentionArguments&);
   // out = op(x). Floating operands are computed in float32, integers in int64; the result is

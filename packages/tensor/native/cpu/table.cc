@@ -5,6 +5,7 @@ namespace fms_accel::FMS_ACCEL_ISA {
 extern const Kernels kKernels;
 const Kernels kKernels = {
     .gemm = &kGemmKernels,
+    .few_rows = few_rows,
     .attention_forward = attention_forward,
     .attention_backward = attention_backward,
     .unary = unary,

@@ -1,5 +1,6 @@
 #include "ops/matmul.h"
 
+#include "cpu/few_rows.h"
 #include "cpu/matmul.h"
 #include "engine/error.h"
 #include "ops/iteration.h"
@@ -170,6 +171,45 @@ Tensor matmul(const Tensor& a, const Tensor& b, const MatmulOptions& options) {
   shape.push_back(b.size(-1));
   const Tensor result = empty(shape, options.dtype, a.device());
   matmul_into(result, a, b, 0, options);
+  return result;
+}
+
+Tensor linear(const Tensor& x, const Tensor& weight, const MatmulOptions& options, bool streams) {
+  check(x.ndim >= 1 && weight.ndim == 2 && x.size(-1) == weight.shape[1], "linear: x ", shape_of(x),
+        " does not fit weight ", shape_of(weight));
+  Tensor rows = contiguous(x);
+  const int64_t k = weight.shape[1], n = weight.shape[0];
+  int64_t m = 1;
+  for (int d = 0; d + 1 < x.ndim; ++d) m *= x.shape[d];
+  rows.ndim = 2;
+  rows.shape = {m, k};
+  rows.strides = {k, 1};
+  Tensor transposed = weight;
+  std::swap(transposed.shape[0], transposed.shape[1]);
+  std::swap(transposed.strides[0], transposed.strides[1]);
+  check_operands(rows, transposed, options);
+  Shape shape = x.sizes();
+  shape.back() = n;
+  const Tensor result = empty(shape, options.dtype, x.device());
+  if (result.numel() == 0) return result;
+  if (streams && options.prepacked_b == nullptr && m <= kMostFewRows &&
+      (weight.strides[1] == 1 || k == 1)) {
+    FewRowsArguments p;
+    p.m = m, p.n = n, p.k = k;
+    p.x = rows.raw(), p.x_dtype = rows.dtype, p.x_row_stride = k;
+    p.weight = weight.raw(), p.weight_dtype = weight.dtype;
+    p.weight_row_stride = weight.strides[0];
+    p.y = result.raw(), p.y_dtype = result.dtype, p.y_row_stride = n;
+    p.compute = options.compute;
+    if (options.bias != nullptr) p.bias = options.bias->raw(), p.bias_dtype = options.bias->dtype;
+    kernels_of(x).few_rows(p);
+    return result;
+  }
+  Tensor target = result;
+  target.ndim = 2;
+  target.shape = {m, n};
+  target.strides = {n, 1};
+  matmul_into(target, rows, transposed, 0, options);
   return result;
 }
 

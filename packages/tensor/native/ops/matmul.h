@@ -19,6 +19,10 @@ struct MatmulOptions {
 // broadcast. Any floating dtypes and strides.
 Tensor matmul(const Tensor& a, const Tensor& b, const MatmulOptions& options);
 
+// x · weightᵀ + bias for x [..., k] and weight [n, k]: [..., n]. `options.alpha` is 1. With
+// `streams`, few rows of x are multiplied in the order of cpu/few_rows.h.
+Tensor linear(const Tensor& x, const Tensor& weight, const MatmulOptions& options, bool streams);
+
 // target = alpha * a · b + beta * target, in place. target [..., m, n] is contiguous and has the
 // broadcast leading dimensions.
 void matmul_into(const Tensor& target, const Tensor& a, const Tensor& b, float beta,
