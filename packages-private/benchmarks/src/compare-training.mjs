@@ -1,5 +1,5 @@
 // Training steps against Hugging Face + PEFT on this machine, in one run: peak, peer, ours, ours, peer, peak.
-//   node src/compare-training.mjs [--python venv/bin/python] [--shape 135m] [--dtype bfloat16,float32] [--lengths 512,512,512,512]
+//   node src/compare-training.mjs [--python venv/bin/python] [--shape 135m,moe] [--method lora|full] [--dtype bfloat16,float32] [--lengths 512,512,512,512]
 // Without --python (a virtual environment with peer/requirements.txt) only ours is timed, and the output says so. Nothing else may run meanwhile.
 import { spawnSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
@@ -13,6 +13,7 @@ const { values: options } = parseArgs({
   options: {
     python: { type: "string" },
     shape: { type: "string", default: "135m" },
+    method: { type: "string", default: "lora" },
     dtype: { type: "string", default: "bfloat16,float32" },
     lengths: { type: "string", default: "512,512,512,512" },
     steps: { type: "string", default: "4" },
@@ -43,12 +44,14 @@ function peak(dtype) {
   return Math.max(...rows.map((row) => row.peak));
 }
 
-const ours = (dtype) =>
+const ours = (shape, dtype) =>
   JSON.parse(
     run(process.execPath, [
       "src/train-step.mjs",
       "--shape",
-      options.shape,
+      shape,
+      "--method",
+      options.method,
       "--dtype",
       dtype,
       "--lengths",
@@ -58,14 +61,14 @@ const ours = (dtype) =>
     ]).at(-1),
   );
 
-function theirs(dtype) {
+function theirs(shape, dtype) {
   if (options.python === undefined) return undefined;
   const line = run(options.python, [
     "peer/train_step.py",
     "--shape",
-    options.shape,
+    shape,
     "--method",
-    "lora",
+    options.method,
     "--dtype",
     dtype,
     "--lengths",
@@ -81,18 +84,20 @@ function theirs(dtype) {
 }
 
 const results = [];
-for (const dtype of options.dtype.split(",")) {
+const shapes = options.shape.split(",");
+for (const [shape, dtype] of shapes.flatMap((shape) => options.dtype.split(",").map((dtype) => [shape, dtype]))) {
   const peaks = [peak(dtype)];
-  const peers = [theirs(dtype)];
-  const own = [ours(dtype), ours(dtype)];
-  peers.push(theirs(dtype));
+  const peers = [theirs(shape, dtype)];
+  const own = [ours(shape, dtype), ours(shape, dtype)];
+  peers.push(theirs(shape, dtype));
   peaks.push(peak(dtype));
   const best = own.reduce((a, b) => (b.tokensPerSecond > a.tokensPerSecond ? b : a));
   const peer = peers.reduce((a, b) =>
     b !== undefined && (a === undefined || b.tokens_per_second > a.tokens_per_second) ? b : a,
   );
   const row = {
-    shape: options.shape,
+    shape,
+    method: options.method,
     dtype,
     lengths: options.lengths,
     threads: Number(options.threads),

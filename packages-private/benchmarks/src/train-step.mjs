@@ -1,5 +1,5 @@
 // Times training steps of one shape in this process and prints one line of JSON.
-//   node src/train-step.mjs --shape 135m --dtype bfloat16 --lengths 512,512,512,512 [--steps 4] [--profile] [--growth]
+//   node src/train-step.mjs --shape 135m [--method lora|full] --dtype bfloat16 --lengths 512,512,512,512 [--steps 4] [--profile] [--growth]
 import { parseArgs } from "node:util";
 import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@fms-accel/models";
 import {
@@ -12,11 +12,12 @@ import {
   startProfile,
   tensor,
 } from "@fms-accel/tensor";
-import { loraStepFlops, SHAPES } from "./shapes.mjs";
+import { SHAPES, stepFlops } from "./shapes.mjs";
 
 const { values: options } = parseArgs({
   options: {
     shape: { type: "string", default: "135m" },
+    method: { type: "string", default: "lora" },
     dtype: { type: "string", default: "bfloat16" },
     lengths: { type: "string", default: "512,512,512,512" },
     steps: { type: "string", default: "4" },
@@ -31,10 +32,10 @@ const shape = SHAPES[options.shape];
 const lengths = options.lengths.split(",").map(Number);
 const width = Math.max(...lengths);
 const model = AutoModelForCausalLM.fromConfig(shape, { dtype: options.dtype });
-const adapted = getPeftModel(
-  model,
-  new LoraConfig({ r: 16, loraAlpha: 16, loraDropout: 0, targetModules: "all-linear" }),
-);
+const adapted =
+  options.method === "full"
+    ? model
+    : getPeftModel(model, new LoraConfig({ r: 16, loraAlpha: 16, loraDropout: 0, targetModules: "all-linear" }));
 adapted.train();
 model.gradientCheckpointing = options.checkpointing;
 const trainable = [...adapted.parameters()].filter((parameter) => parameter.requiresGrad);
@@ -91,7 +92,7 @@ for (let i = 0; i < steps; i++) {
 const peakMib = Math.round(process.resourceUsage().maxRSS / 1024);
 const best = Math.min(...seconds);
 const tokens = lengths.reduce((a, b) => a + b, 0);
-const flops = loraStepFlops(shape, lengths, 16);
+const flops = stepFlops(shape, lengths, { method: options.method });
 if (options.profile) {
   const stop = startProfile();
   const start = process.hrtime.bigint();
@@ -113,6 +114,7 @@ console.log(
     isa: engineInfo().isa,
     threads: engineInfo().threads,
     shape: options.shape,
+    method: options.method,
     dtype: options.dtype,
     samples: lengths.length,
     width,

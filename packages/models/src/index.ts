@@ -171,7 +171,7 @@ export { Conv1D } from "./layers/conv1d.ts";
 export { GatedMLP, type GatedMLPSizes } from "./layers/gated-mlp.ts";
 export { GemmaRMSNorm } from "./layers/gemma-rms-norm.ts";
 export { linearCrossEntropy, type LinearCrossEntropyOptions, rowsPerChunk } from "./layers/linear-cross-entropy.ts";
-export { RMSNorm, rmsNorm } from "./layers/rms-norm.ts";
+export { RMSNorm } from "./layers/rms-norm.ts";
 export { packedSequenceIds, sequenceLayout, type SequenceLayout } from "./layers/sequence-layout.ts";
 export { applyPartialRotary } from "./rope/apply-partial-rotary.ts";
 export { applyRotary } from "./rope/apply-rotary.ts";

@@ -122,6 +122,7 @@ export { lowRankLinear, type LowRankLinearOptions } from "./ops/low-rank-linear.
 export {
   cat,
   contiguous,
+  copyIntoSlice,
   expand,
   permute,
   repeatInterleave,
@@ -139,6 +140,10 @@ export {
 export { amax, amin, argmax, cumsum, type Dims, logsumexp, mean, sum, sumTo } from "./ops/reduce.ts";
 export { globalNorm, norm2 } from "./ops/norm.ts";
 export { logSoftmax, softmax } from "./ops/softmax.ts";
+
+// ---- Parts of decoders ---------------------------------------------------------------------------------------------------------
+export { composedRmsNorm, rmsNorm } from "./ops/rms-norm.ts";
+export { composedRotary, rotary } from "./ops/rotary.ts";
 export { crossEntropy, type CrossEntropyOptions } from "./ops/cross-entropy.ts";
 
 // ---- Indexing ------------------------------------------------------------------------------------------------------------------

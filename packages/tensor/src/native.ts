@@ -87,6 +87,11 @@ export interface NativeEngine {
     bias: Handle | undefined,
     prepacked: Handle | undefined,
   ): Handle;
+  // decoder.cc
+  rmsNorm(x: Handle, weight: Handle, eps: number): Handle;
+  rotary(x: Handle, cos: Handle, sin: Handle): Handle;
+  copyIntoSlice(target: Handle, dim: number, start: number, source: Handle): void;
+  releaseMany(handles: Float64Array, count: number): void;
   prepack(b: Handle, inBFloat16: boolean): Handle;
   matmulInto(
     target: Handle,

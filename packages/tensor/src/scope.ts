@@ -3,6 +3,7 @@
  * kept, or is needed by the tape.
  */
 import { TensorError } from "./errors.ts";
+import { releaseTogether } from "./release.ts";
 import type { Tensor } from "./tensor.ts";
 
 // Scopes are synchronous, so one stack for the JavaScript thread is enough.
@@ -53,7 +54,9 @@ export function scope<T>(body: () => T): T {
     }
   } finally {
     scopes.pop();
-    for (const tensor of own) tensor.releaseOwner();
+    releaseTogether(() => {
+      for (const tensor of own) tensor.releaseOwner();
+    });
   }
   return result;
 }

@@ -4,6 +4,7 @@ import { DTYPES, type DType, dtypeCode } from "./dtype.ts";
 import { TensorError } from "./errors.ts";
 import { type Handle, native, record, RECORD_SHAPE, RECORD_STRIDES } from "./native.ts";
 import { BINARY } from "./ops/operation-codes.ts";
+import { releaseHandle } from "./release.ts";
 import { track, untrack } from "./scope.ts";
 
 /** Typed arrays whose elements correspond to a dtype one to one (BigInt64Array: int64). */
@@ -49,8 +50,15 @@ export class Tensor implements Disposable {
     this.device = deviceName(record[2] as number, record[3] as number);
     this.offset = record[4] as number;
     const ndim = record[5] as number;
-    this.shape = Array.from(record.subarray(RECORD_SHAPE, RECORD_SHAPE + ndim));
-    this.strides = Array.from(record.subarray(RECORD_STRIDES, RECORD_STRIDES + ndim));
+    // Loops: decoding makes a thousand tensors for every token.
+    const shape: number[] = [];
+    const strides: number[] = [];
+    for (let d = 0; d < ndim; d++) {
+      shape.push(record[RECORD_SHAPE + d] as number);
+      strides.push(record[RECORD_STRIDES + d] as number);
+    }
+    this.shape = shape;
+    this.strides = strides;
     track(this);
   }
 
@@ -156,7 +164,7 @@ export class Tensor implements Disposable {
       forgotten.unregister(this);
       native.reportMemory(this.handle, false);
     }
-    native.release(this.handle);
+    releaseHandle(this.handle);
     this.node?.release();
     this.node = undefined;
     this.grad?.dispose();

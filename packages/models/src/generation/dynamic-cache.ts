@@ -1,4 +1,4 @@
-import { empty, keep, noGrad, scope, slice, type Tensor } from "@fms-accel/tensor";
+import { copyIntoSlice, empty, itemSize, keep, noGrad, scope, slice, type Tensor } from "@fms-accel/tensor";
 
 import type { KeyValueCache } from "../modeling/key-value-cache.ts";
 import { GenerationError } from "./errors.ts";
@@ -21,22 +21,33 @@ interface LayerBuffers {
 /**
  * Keys and values of the tokens that a model has already seen, a buffer a layer.
  *
- * Buffers are allocated once with room to spare, written in place token by token, and grow by doubling. A forward pass
- * calls `update` once a layer, in any order of layers. Nothing is recorded on the tape. The caller of the forward pass owns the cache and
- * disposes it.
+ * Buffers are allocated once with room to spare, written in place token by token, and grow by doubling. A layer with a sliding window
+ * forgets what no later token sees: its buffer never has room for more than about twice the window. A forward pass calls `update` once a
+ * layer, in any order of layers. Nothing is recorded on the tape. The caller of the forward pass owns the cache and disposes it.
  */
 export class DynamicCache implements KeyValueCache, Disposable {
   readonly #capacity: number | undefined;
   readonly #layers = new Map<number, LayerBuffers>();
+  /** Of the first layer that was updated, forgotten tokens included. */
+  #seen = 0;
+  #firstLayer: number | undefined = undefined;
 
   constructor(options: DynamicCacheOptions = {}) {
     this.#capacity = options.capacity;
   }
 
-  /** Tokens of each sequence in the cache (padding included), as of the first layer: read it before the first `update` of a pass. */
+  /** Tokens of each sequence that were seen (padding included), as of the first layer: read it before the first `update` of a pass. */
   get length(): number {
-    const first = this.#layers.values().next();
-    return first.done === true ? 0 : first.value.length;
+    return this.#seen;
+  }
+
+  /** Bytes of all buffers. */
+  get bytes(): number {
+    let bytes = 0;
+    for (const { keys, values } of this.#layers.values()) {
+      bytes += (keys.numel + values.numel) * itemSize(keys.dtype);
+    }
+    return bytes;
   }
 
   /**
@@ -44,27 +55,25 @@ export class DynamicCache implements KeyValueCache, Disposable {
    *
    * @param keys `[B, Hkv, T, D]`, rotated
    * @param values `[B, Hkv, T, D]`; D may differ from that of the keys
-   * @returns all keys and values so far, the new ones last: views of the buffers, valid until the next update of this layer
+   * @param window tokens that a token of this layer sees, itself included; undefined: all
+   * @returns keys and values that the new tokens may see, the new ones last: views of the buffers, valid until the next update of this
+   *   layer
    * @throws GenerationError when the batch, heads or dimension differ from what the layer holds
    */
-  update(layer: number, keys: Tensor, values: Tensor): { keys: Tensor; values: Tensor } {
+  update(layer: number, keys: Tensor, values: Tensor, window?: number): { keys: Tensor; values: Tensor } {
     return noGrad(() => {
-      const buffers = this.#layers.get(layer) ?? this.#allocate(layer, keys, values);
-      checkFits(layer, buffers, keys, values);
-      const start = buffers.length;
-      const end = start + (keys.shape[2] ?? 0);
-      if (end > (buffers.keys.shape[2] ?? 0)) {
-        grow(buffers, end);
+      const present = this.#layers.get(layer);
+      checkFits(layer, present ?? { keys, values }, keys, values);
+      this.#firstLayer ??= layer;
+      if (layer === this.#firstLayer) {
+        this.#seen += keys.shape[2] ?? 0;
       }
-      scope(() => {
-        slice(buffers.keys, 2, start, end).copyFrom(keys);
-        slice(buffers.values, 2, start, end).copyFrom(values);
-      });
-      buffers.length = end;
-      // Nothing came before: what was passed in is already all, and contiguous.
-      return start === 0
-        ? { keys, values }
-        : { keys: slice(buffers.keys, 2, 0, end), values: slice(buffers.values, 2, 0, end) };
+      if (present === undefined) {
+        this.#layers.set(layer, this.#begin(keys, values, window));
+        // Nothing came before: what was passed in is already all, and contiguous.
+        return { keys, values };
+      }
+      return append(present, keys, values, window);
     });
   }
 
@@ -75,30 +84,74 @@ export class DynamicCache implements KeyValueCache, Disposable {
       buffers.values.dispose();
     }
     this.#layers.clear();
+    this.#seen = 0;
+    this.#firstLayer = undefined;
   }
 
   [Symbol.dispose](): void {
     this.dispose();
   }
 
-  #allocate(layer: number, keys: Tensor, values: Tensor): LayerBuffers {
-    const capacity = Math.max(this.#capacity ?? 0, keys.shape[2] ?? 0);
-    const buffers = { keys: buffer(keys, capacity), values: buffer(values, capacity), length: 0 };
-    this.#layers.set(layer, buffers);
+  /** Buffers with what later tokens will see of the first ones. */
+  #begin(keys: Tensor, values: Tensor, window: number | undefined): LayerBuffers {
+    const count = keys.shape[2] ?? 0;
+    const length = remembered(count, window);
+    const wanted = Math.max(this.#capacity ?? 0, count);
+    const capacity = window === undefined ? wanted : Math.min(wanted, roomFor(length, window));
+    const buffers = { keys: buffer(keys, capacity), values: buffer(values, capacity), length };
+    scope(() => {
+      copyIntoSlice(buffers.keys, 2, 0, slice(keys, 2, count - length, count));
+      copyIntoSlice(buffers.values, 2, 0, slice(values, 2, count - length, count));
+    });
     return buffers;
   }
 }
 
-function grow(buffers: LayerBuffers, needed: number): void {
-  const current = buffers.keys.shape[2] ?? 0;
-  const capacity = Math.max(needed, current * 2, current + SMALLEST_GROWTH);
+/** Of `length` tokens, how many the next token sees through a window that it stands in itself. */
+function remembered(length: number, window: number | undefined): number {
+  return window === undefined ? length : Math.min(length, window - 1);
+}
+
+/** The capacity of a windowed buffer that holds `length` tokens: it moves its tokens once in as many steps as the window is wide. */
+function roomFor(length: number, window: number): number {
+  return length + Math.max(window, SMALLEST_GROWTH);
+}
+
+function append(
+  buffers: LayerBuffers,
+  keys: Tensor,
+  values: Tensor,
+  window: number | undefined,
+): { keys: Tensor; values: Tensor } {
+  const added = keys.shape[2] ?? 0;
+  const capacity = buffers.keys.shape[2] ?? 0;
+  if (buffers.length + added > capacity) {
+    const kept = remembered(buffers.length, window);
+    const needed = kept + added;
+    const room =
+      window === undefined ? Math.max(needed, capacity * 2, capacity + SMALLEST_GROWTH) : roomFor(needed, window);
+    moveTo(buffers, kept, room);
+  }
+  const start = buffers.length;
+  const end = start + added;
+  copyIntoSlice(buffers.keys, 2, start, keys);
+  copyIntoSlice(buffers.values, 2, start, values);
+  buffers.length = end;
+  // Of a window's buffer, more than the new tokens see may still be there; attention would only mask it.
+  const first = window === undefined ? 0 : Math.max(0, start - (window - 1));
+  return { keys: slice(buffers.keys, 2, first, end), values: slice(buffers.values, 2, first, end) };
+}
+
+/** New buffers with the last `kept` tokens. */
+function moveTo(buffers: LayerBuffers, kept: number, capacity: number): void {
   for (const which of ["keys", "values"] as const) {
     const old = buffers[which];
-    const grown = buffer(old, capacity);
-    scope(() => slice(grown, 2, 0, buffers.length).copyFrom(slice(old, 2, 0, buffers.length)));
-    buffers[which] = grown;
+    const moved = buffer(old, capacity);
+    scope(() => copyIntoSlice(moved, 2, 0, slice(old, 2, buffers.length - kept, buffers.length)));
+    buffers[which] = moved;
     old.dispose();
   }
+  buffers.length = kept;
 }
 
 /** A buffer like `tokens`, with room for `capacity` of them; it lives until the cache disposes it. */
@@ -108,7 +161,7 @@ function buffer(tokens: Tensor, capacity: number): Tensor {
   return keep(empty([batch, heads, capacity, dimension], { dtype, device }));
 }
 
-function checkFits(layer: number, buffers: LayerBuffers, keys: Tensor, values: Tensor): void {
+function checkFits(layer: number, buffers: Pick<LayerBuffers, "keys" | "values">, keys: Tensor, values: Tensor): void {
   for (const [name, found, held] of [
     ["keys", keys, buffers.keys],
     ["values", values, buffers.values],

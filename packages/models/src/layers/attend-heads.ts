@@ -32,7 +32,7 @@ export function attendHeads(
   let keys = transpose(k, 1, 2);
   let values = transpose(v, 1, 2);
   if (cache !== undefined) {
-    ({ keys, values } = cache.update(layerIndex, keys, values));
+    ({ keys, values } = cache.update(layerIndex, keys, values, settings.window));
   }
   const visible = { keyMask, querySegments, keySegments };
   const attended = causalAttention(transpose(q, 1, 2), keys, values, { ...settings, ...visible });

@@ -14,8 +14,9 @@ export interface KeyValueCache {
    * Adds the keys and values of new positions to a layer.
    * @param keys `[B, Hkv, T, D]`, rotated
    * @param values `[B, Hkv, T, D]`
+   * @param window positions that a position of this layer sees, itself included; undefined: all before it. It must not change.
    * @returns what the new queries may look at, `[B, Hkv, S, D]`, the new positions last; S may be less than all positions
    *   where a sliding window hides the older ones
    */
-  update(layer: number, keys: Tensor, values: Tensor): { keys: Tensor; values: Tensor };
+  update(layer: number, keys: Tensor, values: Tensor, window?: number): { keys: Tensor; values: Tensor };
 }

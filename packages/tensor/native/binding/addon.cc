@@ -8,6 +8,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   fms_accel::register_engine(env, exports);
   fms_accel::register_memory(env, exports);
   fms_accel::register_attention(env, exports);
+  fms_accel::register_decoder(env, exports);
   fms_accel::register_matmul(env, exports);
   fms_accel::register_elementwise(env, exports);
   fms_accel::register_reduce(env, exports);

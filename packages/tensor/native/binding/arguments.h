@@ -90,6 +90,7 @@ void define_tensor(Napi::Env env, Napi::Object exports, const char* name, Tensor
 // One function for each file of native/binding.
 void register_memory(Napi::Env env, Napi::Object exports);
 void register_attention(Napi::Env env, Napi::Object exports);
+void register_decoder(Napi::Env env, Napi::Object exports);
 void register_matmul(Napi::Env env, Napi::Object exports);
 void register_elementwise(Napi::Env env, Napi::Object exports);
 void register_indexing(Napi::Env env, Napi::Object exports);

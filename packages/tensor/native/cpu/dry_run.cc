@@ -112,6 +112,8 @@ Kernels make_dry(const Kernels& real) {
   Kernels dry = real;
   dry.gemm = &gemm;
   dry.few_rows = [](const FewRowsArguments&) {};
+  dry.rms_norm = [](const RmsNorm&) {};
+  dry.rotary = [](const Rotary&) {};
   dry.attention_forward = [](const AttentionArguments&) {};
   dry.attention_backward = [](const AttentionArguments&) {};
   dry.unary = unary;

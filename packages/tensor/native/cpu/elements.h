@@ -177,6 +177,19 @@ struct Integer {
   }
 };
 
+// Calls body with the element type of a floating `dtype` as its argument.
+template <class Body>
+inline void with_floating_element(DType dtype, const Body& body) {
+  switch (dtype) {
+    case DType::kBFloat16:
+      return body(BFloat16());
+    case DType::kFloat16:
+      return body(Float16());
+    default:
+      return body(Plain<float>());
+  }
+}
+
 // Calls body with the element type of `dtype` as its argument.
 template <class Body>
 inline void with_element(DType dtype, const Body& body) {

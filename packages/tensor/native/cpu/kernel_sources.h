@@ -11,6 +11,12 @@ extern const GemmKernels kGemmKernels;
 // few_rows.cc
 void few_rows(const FewRowsArguments&);
 
+// rms_norm.cc
+void rms_norm(const RmsNorm&);
+
+// rotary.cc
+void rotary(const Rotary&);
+
 // attention.cc
 void attention_forward(const AttentionArguments&);
 void attention_backward(const AttentionArguments&);

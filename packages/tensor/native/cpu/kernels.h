@@ -15,6 +15,8 @@ namespace fms_accel {
 struct GemmKernels;         // cpu/gemm.h
 struct AttentionArguments;  // cpu/attention.h
 struct FewRowsArguments;    // cpu/few_rows.h
+struct RmsNorm;             // cpu/rms_norm.h
+struct Rotary;              // cpu/rotary.h
 
 constexpr int kMaxLoopDims = 8;
 
@@ -159,6 +161,8 @@ enum class ReduceOp : int32_t { kSum, kMean, kMaximum, kMinimum };
 struct Kernels {
   const GemmKernels* gemm;
   void (*few_rows)(const FewRowsArguments&);
+  void (*rms_norm)(const RmsNorm&);
+  void (*rotary)(const Rotary&);
   void (*attention_forward)(const AttentionArguments&);
   void (*attention_backward)(const AttentionArguments&);
   // out = op(x). Floating operands are computed in float32, integers in int64; the result is

@@ -6,6 +6,8 @@ extern const Kernels kKernels;
 const Kernels kKernels = {
     .gemm = &kGemmKernels,
     .few_rows = few_rows,
+    .rms_norm = rms_norm,
+    .rotary = rotary,
     .attention_forward = attention_forward,
     .attention_backward = attention_backward,
     .unary = unary,

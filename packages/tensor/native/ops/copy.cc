@@ -18,6 +18,20 @@ void copy_into(const Tensor& target, const Tensor& source) {
   kernels_of(target).unary(UnaryOp::kCopy, 0, 0, it.loop, it.operands[0], it.operands[1]);
 }
 
+void copy_into_slice(const Tensor& target, int64_t dim, int64_t start, const Tensor& source) {
+  const int at = dimension("copyIntoSlice", dim, target.ndim);
+  check(source.ndim == target.ndim, "copyIntoSlice: ", shape_of(source), " into ",
+        shape_of(target));
+  const int64_t length = source.shape[at];
+  check(start >= 0 && length <= target.shape[at] && start <= target.shape[at] - length,
+        "copyIntoSlice: positions ", start, " to ", start + length, " of dimension ", at, " of ",
+        shape_of(target));
+  Tensor slice = target;
+  slice.offset += start * target.strides[at];
+  slice.shape[at] = length;
+  copy_into(slice, source);
+}
+
 Tensor cast(const Tensor& x, DType dtype) {
   Tensor result = empty(x.sizes(), dtype, x.device());
   copy_into(result, x);

@@ -163,6 +163,14 @@ export function slice(x: Tensor, dim: number, start: number, end: number = Infin
   });
 }
 
+/**
+ * Overwrites positions start, start + 1, … of dimension `dim` of `target` with `source`, which agrees with it in the other dimensions and
+ * is converted to its dtype. Not recorded: for buffers that are filled piece by piece.
+ */
+export function copyIntoSlice(target: Tensor, dim: number, start: number, source: Tensor): void {
+  native.copyIntoSlice(target.handle, dim, start, source.handle);
+}
+
 /** One index of dimension `dim`, which is taken out. Throws TensorError when the index is out of range. */
 export function select(x: Tensor, dim: number, index: number): Tensor {
   const at = dimension("select", dim, x.ndim);

@@ -1,0 +1,26 @@
+/** Root mean square normalisation (https://arxiv.org/abs/1910.07467). Native side: native/cpu/rms_norm.cc. */
+import { needsTape } from "../autograd/tape.ts";
+import { native } from "../native.ts";
+import { scope } from "../scope.ts";
+import { Tensor } from "../tensor.ts";
+import { add, cast, mul, rsqrt, square } from "./elementwise.ts";
+import { mean } from "./reduce.ts";
+
+/**
+ * x / rms(x) · weight over the last dimension of x [..., n], weight [n]. The statistics are float32 whatever x is; the normalised values
+ * are rounded to x's dtype before they meet the weight. One pass where no gradient is recorded and the dtypes are equal, else
+ * `composedRmsNorm`; both give the same bits.
+ */
+export function rmsNorm(x: Tensor, weight: Tensor, eps: number): Tensor {
+  if (x.dtype !== weight.dtype || needsTape([x, weight])) return composedRmsNorm(x, weight, eps);
+  return new Tensor(native.rmsNorm(x.handle, weight.handle, eps));
+}
+
+/** `rmsNorm` of primitive operations: its gradients, and what the kernel is tested against. */
+export function composedRmsNorm(x: Tensor, weight: Tensor, eps: number): Tensor {
+  return scope(() => {
+    const wide = cast(x, "float32");
+    const normalised = mul(wide, rsqrt(add(mean(square(wide), -1, true), eps)));
+    return mul(weight, cast(normalised, x.dtype));
+  });
+}
