@@ -1,6 +1,6 @@
 #include "cpu/few_rows.h"
 
-#include "cpu/gemm_prepack.h"
+#include "cpu/gemm_pack.h"
 #include "cpu/gemm_simd.h"
 #include "cpu/kernel_sources.h"
 #include "engine/thread_pool.h"

@@ -115,7 +115,7 @@ const uint32_t* pack_rows(const GemmArguments& g, const KBlocks& blocks, int64_t
   const auto words = static_cast<size_t>(blocks.count * block_steps * kRows);
   auto* const to = static_cast<uint32_t*>(workspace(current_thread(), kPackedRows, 4 * words));
   for (int64_t block = 0; block < blocks.count; ++block) {
-    pack_source(g.compute, g.a,
+    pack_source(g.compute, g.a, g.k,
                 {to + block * block_steps * kRows, 0, g.m, kRows, kRows, blocks.first(block),
                  blocks.length(block)});
   }
@@ -176,7 +176,7 @@ bool is_along_k(const DenseOperand& b) { return b.k_stride == 1; }
 
 bool has_few_rows(const GemmArguments& g) {
   const DenseOperand& b = g.b.dense;
-  return g.m <= kMostRows && g.b.pack == nullptr && g.b.prepacked == nullptr &&
+  return g.m <= kMostRows && g.b.pack == nullptr && g.b.prepacked == nullptr && g.b.tail_k == 0 &&
          b.lane_index == nullptr && b.k_index == nullptr && (is_along_k(b) || b.lane_stride == 1);
 }
 
