@@ -8,9 +8,9 @@ const RESULTS = join(ROOT, "out", "vitest.json");
 const counts = { passed: 0, failed: 0, skipped: 0 };
 
 /** Runs a program with its output on the screen; without colours where this script has none. */
-function runVisibly(command, commandArguments) {
+function runVisibly(command, commandArguments, environment = {}) {
   return new Promise((resolve) => {
-    const env = coloured ? process.env : { ...process.env, NO_COLOR: "1" };
+    const env = { ...process.env, ...(coloured ? {} : { NO_COLOR: "1" }), ...environment };
     const child = spawn(command, commandArguments, { cwd: ROOT, stdio: "inherit", env });
     child.on("error", (error) => {
       console.error(error.message);
@@ -48,15 +48,11 @@ async function checkNativeFormat() {
 }
 
 /** Counts vitest's own report; a file that could not even be loaded counts as one failure. */
-async function runVitest() {
-  console.log(`\n${bold("tests")}`);
+async function runVitest(title, paths = [], environment = {}) {
+  console.log(`\n${bold(title)}`);
   rmSync(RESULTS, { force: true });
-  const code = await runVisibly(tool("vitest"), [
-    "run",
-    "--reporter=default",
-    "--reporter=json",
-    `--outputFile.json=${RESULTS}`,
-  ]);
+  const flags = ["run", "--reporter=default", "--reporter=json", `--outputFile.json=${RESULTS}`];
+  const code = await runVisibly(tool("vitest"), [...flags, ...paths], environment);
   if (!existsSync(RESULTS)) {
     counts.failed += 1;
     console.log(red("vitest wrote no report"));
@@ -76,6 +72,20 @@ async function runVitest() {
       else if (status !== "passed") console.log(dim(`skipped: ${relative(ROOT, name)}: ${fullName}`));
     }
   }
+}
+
+/** The same tests with their tensors on a cuda device that the CPU emulates, and some with the emulator's detector of races. */
+async function runEmulated() {
+  const build = join(ROOT, "packages", "tensor", "build");
+  const target = ["--build", build, "--config", "Release", "--parallel", "2", "--target", "cuda_emulation"];
+  await check("the cuda device over its emulator (cmake)", "cmake", target);
+  const on = (emulator) => ({ FMS_ACCEL_CUDA_EMULATOR: emulator, FMS_ACCEL_TEST_DEVICE: "cuda" });
+  const lower = ["packages/tensor/test", "packages/models/test/architectures/goldens.test.ts"];
+  await runVitest("tests on the emulated cuda device", lower, on("1"));
+  const raced = ["softmax", "cross-entropy", "adamw", "clip-grad-norm"].map(
+    (name) => `packages/tensor/test/${name}.test.ts`,
+  );
+  await runVitest("races and accesses out of bounds in its kernels", raced, on("checked"));
 }
 
 function printTotals() {
@@ -98,6 +108,7 @@ await runScript(async () => {
   await check("lint (oxlint)", tool("oxlint"), ["--type-aware"]);
   await check("format (oxfmt)", tool("oxfmt"), ["--check"]);
   await checkNativeFormat();
-  await runVitest();
+  await runVitest("tests");
+  await runEmulated();
   printTotals();
 });

@@ -9,6 +9,7 @@ import {
   memoryStats,
   prepackWeight,
   scope,
+  setDefaultDevice,
   startProfile,
   tensor,
 } from "@fms-accel/tensor";
@@ -19,6 +20,7 @@ const { values: options } = parseArgs({
     shape: { type: "string", default: "135m" },
     method: { type: "string", default: "lora" },
     dtype: { type: "string", default: "bfloat16" },
+    device: { type: "string", default: "cpu" },
     lengths: { type: "string", default: "512,512,512,512" },
     steps: { type: "string", default: "4" },
     profile: { type: "boolean", default: false },
@@ -28,6 +30,7 @@ const { values: options } = parseArgs({
   },
 });
 
+setDefaultDevice(options.device);
 const shape = SHAPES[options.shape];
 const lengths = options.lengths.split(",").map(Number);
 const width = Math.max(...lengths);

@@ -54,7 +54,7 @@ if(FMS_ACCEL_NVCC AND NOT FMS_ACCEL_CUDA STREQUAL "off")
     add_custom_command(
       OUTPUT ${OBJECT}
       COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_CURRENT_BINARY_DIR}/cuda
-      COMMAND ${FMS_ACCEL_NVCC} -std=c++20 -O3 ${GENCODE} --expt-relaxed-constexpr -Werror all-warnings -Xcompiler=-fPIC,-fvisibility=hidden
+      COMMAND ${FMS_ACCEL_NVCC} -std=c++20 -O3 ${GENCODE} --expt-relaxed-constexpr -Werror all-warnings -Xfatbin=-compress-all -Xcompiler=-fPIC,-fvisibility=hidden
         -I${CMAKE_CURRENT_SOURCE_DIR}/native -MD -MF ${OBJECT}.d -c ${CMAKE_CURRENT_SOURCE_DIR}/${SOURCE} -o ${OBJECT}
       DEPENDS ${SOURCE}
       DEPFILE ${OBJECT}.d

@@ -26,7 +26,7 @@ export const modelArgumentTable = [
   {
     name: "device",
     type: "string",
-    default: "auto",
+    default: "cpu",
     help: "Device to compute on: cpu, cuda or cuda:<n>; auto: the first GPU where one can be used, else the CPU.",
   },
 ] as const;

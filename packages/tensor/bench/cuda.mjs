@@ -1,0 +1,188 @@
+// Times the kernels of the cuda device, beside the bandwidth of a plain copy in the same run:
+//   node bench/cuda.mjs [--csv FILE] [--quick]
+// GB/s count what an operation must read and write at least; TFLOP/s count multiply-adds as two.
+import { writeFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import {
+  AdamW,
+  add,
+  cast,
+  cudaStatus,
+  Generator,
+  layerNorm,
+  linear,
+  mul,
+  noGrad,
+  randn,
+  scaledDotProductAttention,
+  scope,
+  setDefaultDevice,
+  silu,
+  softmax,
+  sum,
+  synchronize,
+  zeros,
+} from "@fms-accel/tensor";
+
+const { values: options } = parseArgs({
+  options: { csv: { type: "string" }, quick: { type: "boolean", default: false } },
+});
+setDefaultDevice("cuda");
+const device = cudaStatus().devices[0].name;
+const generator = new Generator(1);
+const rows = [];
+
+/** Seconds of one call: the best of several timings, each long enough to hide the launch. */
+function secondsOf(body) {
+  const timed = (count) => {
+    synchronize("cuda");
+    const start = process.hrtime.bigint();
+    for (let i = 0; i < count; i++) scope(body);
+    synchronize("cuda");
+    return Number(process.hrtime.bigint() - start) * 1e-9;
+  };
+  timed(2);
+  const count = options.quick ? 1 : Math.max(1, Math.min(200, Math.round(0.05 / (timed(3) / 3))));
+  return Math.min(...Array.from({ length: options.quick ? 1 : 5 }, () => timed(count) / count));
+}
+
+function report(name, shape, dtype, seconds, { bytes, flops }) {
+  const row = { device, name, shape, dtype, microseconds: (seconds * 1e6).toFixed(1) };
+  row.gigabytesPerSecond = bytes === undefined ? "" : (bytes / seconds / 1e9).toFixed(0);
+  row.teraflops = flops === undefined ? "" : (flops / seconds / 1e12).toFixed(1);
+  rows.push(row);
+  console.log(Object.values(row).join("  "));
+}
+
+const scale = options.quick ? 16 : 1;
+for (const dtype of ["bfloat16", "float32"]) {
+  const size = dtype === "bfloat16" ? 2 : 4;
+  const tokens = 8192 / scale;
+  const width = 4096;
+  const count = tokens * width;
+  const x = cast(randn([tokens, width], { generator }), dtype);
+  const y = cast(randn([tokens, width], { generator }), dtype);
+  const weight = cast(randn([width], { generator }), dtype);
+  const shape = `${tokens}x${width}`;
+  const target = zeros([tokens, width], { dtype });
+  noGrad(() => {
+    report(
+      "copy",
+      shape,
+      dtype,
+      secondsOf(() => target.copyFrom(x)),
+      { bytes: 2 * count * size },
+    );
+    report(
+      "add",
+      shape,
+      dtype,
+      secondsOf(() => add(x, y)),
+      { bytes: 3 * count * size },
+    );
+    report(
+      "mul",
+      shape,
+      dtype,
+      secondsOf(() => mul(x, y)),
+      { bytes: 3 * count * size },
+    );
+    report(
+      "silu",
+      shape,
+      dtype,
+      secondsOf(() => silu(x)),
+      { bytes: 2 * count * size },
+    );
+    report(
+      "softmax",
+      shape,
+      dtype,
+      secondsOf(() => softmax(x, -1)),
+      { bytes: 2 * count * size },
+    );
+    report(
+      "layerNorm (composed)",
+      shape,
+      dtype,
+      secondsOf(() => layerNorm(x, weight, weight, 1e-5)),
+      {
+        bytes: 2 * count * size,
+      },
+    );
+    report(
+      "sum of rows",
+      shape,
+      dtype,
+      secondsOf(() => sum(x, 1)),
+      { bytes: count * size },
+    );
+    report(
+      "sum of columns",
+      shape,
+      dtype,
+      secondsOf(() => sum(x, 0)),
+      { bytes: count * size },
+    );
+    const products = [
+      [4096, 4096, 4096],
+      [8192, 4096, 11008],
+      [8192, 16, 4096],
+    ].map((sizes) => sizes.map((n) => Math.ceil(n / scale)));
+    for (const [m, k, n] of products) {
+      const a = cast(randn([m, k], { generator }), dtype);
+      const b = cast(randn([n, k], { generator }), dtype);
+      report(
+        "linear",
+        `${m}x${k}x${n}`,
+        dtype,
+        secondsOf(() => linear(a, b)),
+        { flops: 2 * m * n * k },
+      );
+    }
+  });
+  const [batch, heads, length, dim] = [4, 32, 2048 / scale, 128];
+  const [q, k, v] = [0, 1, 2].map(() => {
+    const one = cast(randn([batch, heads, length, dim], { generator }), dtype);
+    one.requiresGrad = true;
+    return one;
+  });
+  const flops = 2 * batch * heads * length * length * dim; // two products of half a square
+  report(
+    "attention forward",
+    `${batch}x${heads}x${length}x${dim} causal`,
+    dtype,
+    secondsOf(() => noGrad(() => scaledDotProductAttention(q, k, v, { isCausal: true }))),
+    { flops },
+  );
+  report(
+    "attention forward and backward",
+    `${batch}x${heads}x${length}x${dim} causal`,
+    dtype,
+    secondsOf(() => {
+      sum(scaledDotProductAttention(q, k, v, { isCausal: true })).backward();
+      for (const one of [q, k, v]) {
+        one.grad?.dispose();
+        one.grad = undefined;
+      }
+    }),
+    { flops: 3.5 * flops },
+  );
+}
+const parameter = randn([(64 << 20) / scale], { generator });
+parameter.requiresGrad = true;
+parameter.grad = randn([(64 << 20) / scale], { generator });
+const optimizer = new AdamW([{ params: [parameter] }], { lr: 1e-4 });
+report(
+  "AdamW",
+  `${parameter.numel}`,
+  "float32",
+  secondsOf(() => optimizer.step()),
+  { bytes: 7 * 4 * parameter.numel },
+);
+
+if (options.csv !== undefined) {
+  const cell = (value) => (/^[\d.]+$/.test(value) ? value : JSON.stringify(value));
+  const lines = [Object.keys(rows[0]), ...rows.map((row) => Object.values(row).map((value) => cell(String(value))))];
+  writeFileSync(options.csv, lines.map((line) => `${line.join(";")}\n`).join(""));
+}
