@@ -74,18 +74,19 @@ async function runVitest(title, paths = [], environment = {}) {
   }
 }
 
+const onCuda = (emulator) => ({ FMS_ACCEL_CUDA_EMULATOR: emulator, FMS_ACCEL_TEST_DEVICE: "cuda" });
+
 /** The same tests with their tensors on a cuda device that the CPU emulates, and some with the emulator's detector of races. */
 async function runEmulated() {
   const build = join(ROOT, "packages", "tensor", "build");
   const target = ["--build", build, "--config", "Release", "--parallel", "2", "--target", "cuda_emulation"];
   await check("the cuda device over its emulator (cmake)", "cmake", target);
-  const on = (emulator) => ({ FMS_ACCEL_CUDA_EMULATOR: emulator, FMS_ACCEL_TEST_DEVICE: "cuda" });
   const lower = ["packages/tensor/test", "packages/models/test/architectures/goldens.test.ts"];
-  await runVitest("tests on the emulated cuda device", lower, on("1"));
+  await runVitest("tests on the emulated cuda device", lower, onCuda("1"));
   const raced = ["softmax", "cross-entropy", "adamw", "clip-grad-norm"].map(
     (name) => `packages/tensor/test/${name}.test.ts`,
   );
-  await runVitest("races and accesses out of bounds in its kernels", raced, on("checked"));
+  await runVitest("races and accesses out of bounds in its kernels", raced, onCuda("checked"));
 }
 
 function printTotals() {

@@ -54,6 +54,9 @@ function report(name, shape, dtype, seconds, { bytes, flops }) {
   console.log(Object.values(row).join("  "));
 }
 
+/** A cell of CSV: numbers as they are, text in quotes. */
+const cell = (value) => (/^[\d.]+$/.test(value) ? value : JSON.stringify(value));
+
 const scale = options.quick ? 16 : 1;
 for (const dtype of ["bfloat16", "float32"]) {
   const size = dtype === "bfloat16" ? 2 : 4;
@@ -182,7 +185,6 @@ report(
 );
 
 if (options.csv !== undefined) {
-  const cell = (value) => (/^[\d.]+$/.test(value) ? value : JSON.stringify(value));
   const lines = [Object.keys(rows[0]), ...rows.map((row) => Object.values(row).map((value) => cell(String(value))))];
   writeFileSync(options.csv, lines.map((line) => `${line.join(";")}\n`).join(""));
 }

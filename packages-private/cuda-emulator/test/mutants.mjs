@@ -1,0 +1,201 @@
+// Breaks the kernels of the cuda device one edit at a time, and shows which run notices: the tests on the emulated device, with threads in
+// order, reversed and at random, or the detector of races and of accesses out of bounds. Ends with 1 when nothing notices a mutant.
+//   node packages-private/cuda-emulator/test/mutants.mjs [words of a name…]
+// Edits files of the working tree and puts them back; takes about a minute a mutant.
+import { execFileSync, spawnSync } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("../../..", import.meta.url));
+const kernels = join(root, "packages/tensor/native/cuda");
+const build = join(root, "packages/tensor/build");
+
+/** [what, file, old text, new text, which occurrence, test file] */
+const MUTANTS = [
+  ["nothing changed", "softmax.cu", "double sum = 0;", "double sum = 0;", 0, "softmax"],
+  [
+    "block_join: no barrier before the read",
+    "reduction.h",
+    "  __syncthreads();\n  value = parts[0];",
+    "  value = parts[0];",
+    0,
+    "cross-entropy",
+  ],
+  [
+    "block_join: no barrier after the read",
+    "reduction.h",
+    "  __syncthreads();  // parts",
+    "  // parts",
+    0,
+    "cross-entropy",
+  ],
+  ["warp_join: half of the warp is left out", "reduction.h", "distance = 16;", "distance = 8;", 0, "softmax"],
+  [
+    "cross entropy: the end of a row is overrun",
+    "cross_entropy.cu",
+    "i < c.classes; i += kThreads",
+    "i < c.classes + 8; i += kThreads",
+    0,
+    "cross-entropy",
+  ],
+  [
+    "cross entropy: the row's label is off by one",
+    "cross_entropy.cu",
+    "i == label",
+    "i == label + 1",
+    0,
+    "cross-entropy",
+  ],
+  [
+    "elementwise: the tail is stored whole",
+    "elementwise.cu",
+    "if (is_whole) {\n      store4",
+    "if (true) {\n      store4",
+    0,
+    "elementwise",
+  ],
+  [
+    "elementwise: vectors where memory is not aligned",
+    "elements.h",
+    "% 16 == 0;\n}",
+    "% 16 < 16;\n}",
+    0,
+    "elementwise",
+  ],
+  [
+    "gather: the line's stride is lost",
+    "indexing.cu",
+    "at[1] + index[at[2] + j * index_stride] * x_stride",
+    "at[1] + index[at[2] + j] * x_stride",
+    0,
+    "indexing",
+  ],
+  [
+    "index_add: every position begins a run",
+    "indexing.cu",
+    "(begin > 0 && pairs[begin - 1].key == row)",
+    "false",
+    0,
+    "indexing",
+  ],
+  ["index check: the bound is off by one", "indexing.cu", "value < size)", "value <= size)", 0, "indexing"],
+  [
+    "sort: no barrier between steps",
+    "sort.cu",
+    "compare(&tile[at], &tile[at + distance], (begin + at) % length, size);\n      __syncthreads();",
+    "compare(&tile[at], &tile[at + distance], (begin + at) % length, size);",
+    0,
+    "indexing",
+  ],
+  [
+    "cumsum: no barrier before the sum is written",
+    "reduce.cu",
+    "      __syncthreads();\n      scan[threadIdx.x] =",
+    "      scan[threadIdx.x] =",
+    0,
+    "reduce",
+  ],
+  ["reduce: the last segment is dropped", "reduce.cu", "s < segments; ++s", "s < segments - 1; ++s", 0, "reduce"],
+  [
+    "matmul: no barrier after a tile is stored",
+    "matmul.cu",
+    "      __syncthreads();\n      if (k0 + kDepth",
+    "      if (k0 + kDepth",
+    0,
+    "matmul",
+  ],
+  [
+    "matmul: no barrier before a tile is stored",
+    "matmul.cu",
+    "        }\n      }\n      __syncthreads();\n    }\n  }\n  const int64_t c_base",
+    "        }\n      }\n    }\n  }\n  const int64_t c_base",
+    0,
+    "matmul",
+  ],
+  ["matmul: an operand is transposed twice", "matmul.cu", "ldmatrix_x4_transposed(", "ldmatrix_x4(", 0, "matmul"],
+  [
+    "attention: the causal mask is off by one",
+    "attention.cu",
+    "min_of(p.keys, position + 1)",
+    "min_of(p.keys, position + 2)",
+    0,
+    "attention",
+  ],
+  [
+    "attention: gradients of keys are not added up",
+    "attention.cu",
+    "product.beta = 1;",
+    "product.beta = 0;",
+    0,
+    "attention",
+  ],
+  ["dropout: the wrong word decides", "random.cu", "words.word[e], values[e]", "words.word[0], values[e]", 0, "random"],
+  [
+    "AdamW: a piece is skipped at the border of two tensors",
+    "optimizer.cu",
+    "first[middle] <= block",
+    "first[middle] < block",
+    0,
+    "adamw",
+  ],
+  [
+    "norm: partial sums of a second launch overwrite the first",
+    "optimizer.cu",
+    "partial + done",
+    "partial",
+    0,
+    "clip-grad-norm",
+  ],
+];
+
+function mutated(text, old, replacement, occurrence) {
+  const parts = text.split(old);
+  if (parts.length <= occurrence + 1) throw new Error(`not found: ${old}`);
+  return parts.slice(0, occurrence + 1).join(old) + replacement + parts.slice(occurrence + 1).join(old);
+}
+
+function run(emulator, test, order) {
+  const environment = { FMS_ACCEL_CUDA_EMULATOR: emulator, FMS_ACCEL_TEST_DEVICE: "cuda", CUDA_EMULATOR_ORDER: order };
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    ["node_modules/vitest/vitest.mjs", "run", "--maxWorkers=1", "--bail=1", `packages/tensor/test/${test}.test.ts`],
+    { cwd: root, encoding: "utf8", env: { ...process.env, ...environment, NO_COLOR: "1" } },
+  );
+  if (status === 0) return undefined;
+  const fault = /race on \w+ memory|out of bounds|deadlock|divergent \w+|device memory was written/.exec(
+    stdout + stderr,
+  );
+  return fault?.[0] ?? (status === null ? "crash" : "wrong numbers");
+}
+
+const words = process.argv.slice(2);
+let unnoticed = 0;
+for (const [what, file, old, replacement, occurrence, test] of MUTANTS) {
+  if (!words.every((word) => what.includes(word))) continue;
+  const path = join(kernels, file);
+  const good = readFileSync(path, "utf8");
+  const verdicts = [];
+  try {
+    writeFileSync(path, mutated(good, old, replacement, occurrence));
+    execFileSync("cmake", ["--build", build, "--config", "Release", "--parallel", "2", "--target", "cuda_emulation"], {
+      stdio: "pipe",
+    });
+    for (const [emulator, order] of [
+      ["1", "forward"],
+      ["1", "reverse"],
+      ["1", "random:3"],
+      ["checked", "forward"],
+    ]) {
+      const verdict = run(emulator, test, order);
+      if (verdict !== undefined) verdicts.push(`${emulator === "1" ? order : "checks"}: ${verdict}`);
+      if (verdict !== undefined && emulator === "1") break;
+    }
+  } finally {
+    writeFileSync(path, good);
+  }
+  const isControl = old === replacement;
+  if (isControl ? verdicts.length > 0 : verdicts.length === 0) unnoticed += 1;
+  console.log(`${what.padEnd(60)} ${verdicts.join("; ") || "not noticed"}`);
+}
+process.exitCode = unnoticed > 0 ? 1 : 0;
