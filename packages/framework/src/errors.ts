@@ -3,9 +3,15 @@ export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** A configuration file that cannot be used as given; the message starts with `file:line:column`. */
+/** A configuration file that cannot be used as given; every line of the message starts with `file:line:column`. */
 export class ConfigurationError extends Error {
   override readonly name = "ConfigurationError";
+
+  /** @param problems one text, or several, each of which becomes one line whatever a file has put into it */
+  constructor(problems: string | readonly string[], options?: ErrorOptions) {
+    const lines = typeof problems === "string" ? [problems] : problems;
+    super(lines.map((line) => line.replaceAll(/\s*[\n\r]\s*/g, " ")).join("\n"), options);
+  }
 }
 
 /** A rule that cannot be, or a model that cannot be patched with the rules given. */

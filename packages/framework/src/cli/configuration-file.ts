@@ -25,6 +25,6 @@ export function readConfigurationFile(file: string, known: ReadonlySet<string>):
     if (known.has(name)) given.push({ name, value: plainValue(node, "keep"), where: `${node.where} ${name}` });
     else unknown.push(`${keyWhere}: unknown key "${name}".${didYouMean(name, [...known])}`);
   }
-  if (unknown.length > 0) throw new ConfigurationError(unknown.join("\n"));
+  if (unknown.length > 0) throw new ConfigurationError(unknown);
   return given;
 }

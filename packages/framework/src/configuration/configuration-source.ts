@@ -49,6 +49,6 @@ function pluginsOf(root: ConfigurationNode | undefined, name: string): MappingNo
     const found = isPresent(plugins) ? describeNode(plugins) : "nothing";
     errors.unshift(`${plugins.where}: expected a mapping of sections under "plugins"; found ${found}.`);
   }
-  if (errors.length > 0) throw new ConfigurationError(errors.join("\n"));
+  if (errors.length > 0) throw new ConfigurationError(errors);
   return plugins as MappingNode;
 }

@@ -36,7 +36,7 @@ export function readPlugins(
       else reader.errors.push(...Object.keys(configuration).map((path) => idleSection(plugin, path, body, hasPath)));
     }
   }
-  if (reader.errors.length > 0) throw new ConfigurationError(reader.errors.join("\n"));
+  if (reader.errors.length > 0) throw new ConfigurationError(reader.errors);
   return configured;
 }
 
