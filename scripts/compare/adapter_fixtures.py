@@ -1,4 +1,4 @@
-"""Writes adapters of PEFT with what PEFT computes with them: packages-private/fixtures/lora/<case>, for the kinds named below.
+"""Writes adapters of PEFT with what PEFT computes with them: packages-private/fixtures/lora/<case> and prompt-tuning/<case>.
 
     python scripts/compare/adapter_fixtures.py [CASE ...]
 
@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
@@ -31,6 +31,15 @@ CASES = {
     "untied-head": ("llama", dict(r=3, lora_alpha=6, target_modules=["embed_tokens", "lm_head", "v_proj"]), ["self_attn.v_proj"]),
     "tied-ensured": ("llama3-rope", dict(r=3, lora_alpha=6, target_modules=["lm_head", "q_proj"], ensure_weight_tying=True), ["self_attn.q_proj"]),
     "tied-ensured-full": ("llama3-rope", dict(r=3, lora_alpha=6, target_modules=["q_proj"], modules_to_save=["lm_head"], ensure_weight_tying=True), ["self_attn.q_proj"]),
+}  # fmt: skip
+
+
+PROMPTS = {
+    "prompt-llama": ("llama", dict(num_virtual_tokens=5, prompt_tuning_init="TEXT", prompt_tuning_init_text="Hi", tokenizer_name_or_path="llama")),
+    "prompt-gpt2": ("gpt2", dict(num_virtual_tokens=3, prompt_tuning_init="RANDOM")),
+    "prompt-gemma": ("gemma", dict(num_virtual_tokens=4, prompt_tuning_init="TEXT", prompt_tuning_init_text="some words that are many", tokenizer_name_or_path="gemma")),
+    "prompt-granite": ("granite", dict(num_virtual_tokens=2, prompt_tuning_init="SAMPLE_VOCAB")),
+    "prompt-mixtral": ("mixtral", dict(num_virtual_tokens=6, prompt_tuning_init="RANDOM")),
 }  # fmt: skip
 
 
@@ -113,7 +122,44 @@ def make(case: str) -> None:
     print(f"{case:26} loss {out.loss.item():.6f}, {trainable} trained, logits move by {moved:.1e} when PEFT merges")
 
 
+def make_prompt(case: str) -> None:
+    base, options = PROMPTS[case]
+    torch.manual_seed(3)
+    generator = torch.Generator().manual_seed(7)
+    source = FIXTURES / "models" / base
+    relative = f"../../models/{base}"
+    if "tokenizer_name_or_path" in options:
+        options = {**options, "tokenizer_name_or_path": str(source)}
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, attn_implementation="eager").eval()
+    model = get_peft_model(model, PromptTuningConfig(task_type="CAUSAL_LM", **options)).eval()
+    prompt = model.prompt_encoder["default"].embedding.weight
+    initial = prompt.detach().clone()
+    with torch.no_grad():
+        prompt.add_(0.1 * torch.randn(prompt.shape, generator=generator))
+    inputs = batch(model.config.vocab_size, generator)
+    out = model(**inputs)
+    out.loss.backward()
+    folder = FIXTURES / "prompt-tuning" / case
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as saved:
+        model.save_pretrained(saved)
+        config = json.loads((Path(saved) / "adapter_config.json").read_text())
+        (folder / "adapter_model.safetensors").write_bytes((Path(saved) / "adapter_model.safetensors").read_bytes())
+    config["base_model_name_or_path"] = relative
+    if config["tokenizer_name_or_path"] is not None:
+        config["tokenizer_name_or_path"] = relative
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    tensors = {"logits": out.logits.detach(), "loss": out.loss.detach(), "initial": initial, "grad.prompt_embeddings": prompt.grad}
+    tensors.update({name: value.int() for name, value in inputs.items()})
+    save_file({name: value.contiguous() for name, value in tensors.items()}, folder / "expected.safetensors")
+    ids = inputs["input_ids"][1:]
+    words = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False, eos_token_id=None, pad_token_id=0)
+    expected = {"case": case, "base": f"models/{base}", "loss": out.loss.item(), "greedy": words[0, ids.shape[1] :].tolist()}
+    (folder / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
+    print(case, out.loss.item(), expected["greedy"])
+
+
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    for name in sys.argv[1:] or CASES:
-        make(name)
+    for name in sys.argv[1:] or [*CASES, *PROMPTS]:
+        make_prompt(name) if name in PROMPTS else make(name)

@@ -202,7 +202,16 @@ export type {
   NewAdapterOptions,
   SaveAdapterOptions,
 } from "./peft/adapter-options.ts";
+export { AdapterModel } from "./peft/adapter-model.ts";
+export { openAdapter } from "./peft/open-adapter.ts";
 export { getPeftModel, PeftModel } from "./peft/peft-model.ts";
+export {
+  PromptTuningConfig,
+  type PromptTuningConfigOptions,
+  type PromptTuningInit,
+} from "./peft/prompt-tuning-config.ts";
+export { PromptTuningModel } from "./peft/prompt-tuning-model.ts";
+export type { CombinationType, WeightedAdapterOptions } from "./peft/weighted-adapter.ts";
 
 // ---- Generation ----------------------------------------------------------------------------------------------------
 export { DynamicCache, type DynamicCacheOptions } from "./generation/dynamic-cache.ts";

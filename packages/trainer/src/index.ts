@@ -136,6 +136,7 @@ export type {
   ArgumentValues,
   InertArgumentDefinition,
 } from "./arguments/definition.ts";
+export { loraArgumentTable, promptTuningArgumentTable } from "./arguments/group-tables.ts";
 export { argumentTables } from "./arguments/groups.ts";
 export type {
   ArgumentGroup,

@@ -22,6 +22,7 @@ import { selectRows } from "../cli/flag-table.ts";
 import { printLine, type Terminal } from "../cli/terminal.ts";
 import { UsageError } from "../errors.ts";
 import { formatCount } from "../terminal/numbers.ts";
+import { adapterChoice, adapterTable } from "./adapter-flags.ts";
 import { modelFolder, readInvocation } from "./invocation-values.ts";
 import { dtypeRow, loadForUse } from "./load-for-use.ts";
 import { sampleOptions } from "./train.ts";
@@ -37,7 +38,7 @@ const dataTable = [
   },
 ] as const;
 
-const ownTable = [...dataTable, dtypeRow] as const;
+const ownTable = [...dataTable, dtypeRow, ...adapterTable] as const;
 
 export const evaluateCommand: CommandDefinition = {
   positionals: [["[model]", "folder of a Hugging Face checkpoint"]],
@@ -45,7 +46,9 @@ export const evaluateCommand: CommandDefinition = {
     {
       heading: "Model",
       rows: [
-        ...selectRows(argumentTables.model, ["model_name_or_path", "adapter", "tokenizer_name_or_path"]),
+        ...selectRows(argumentTables.model, ["model_name_or_path"]),
+        ...adapterTable,
+        ...selectRows(argumentTables.model, ["tokenizer_name_or_path"]),
         dtypeRow,
         ...selectRows(argumentTables.model, ["device"]),
         ...selectRows(argumentTables.training, ["bf16", "fp16"]),
@@ -70,8 +73,10 @@ export const evaluateCommand: CommandDefinition = {
     const { model: choice, data, training } = shared;
     if (own.data === null) throw new UsageError("--data is missing: files or folders of samples.");
     const folder = modelFolder(invocation, choice.modelNameOrPath);
+    const adapters = adapterChoice(own);
     const loaded = await loadForUse({
       ...choice,
+      adapters,
       folder,
       dtype: own.torchDtype,
       chatTemplate: data.chatTemplate,
@@ -101,7 +106,7 @@ export const evaluateCommand: CommandDefinition = {
       },
     });
     progress.clear();
-    if (own.json) printLine(terminal.output, JSON.stringify(resultAsJson(result, folder, choice.adapter)));
+    if (own.json) printLine(terminal.output, JSON.stringify(resultAsJson(result, folder, adapters.folders)));
     else printResult(result, terminal);
     return 0;
   },
@@ -165,10 +170,10 @@ class Progress {
   }
 }
 
-function resultAsJson(result: EvaluationResult, model: string, adapter: string | null): Record<string, unknown> {
+function resultAsJson(result: EvaluationResult, model: string, adapters: readonly string[]): Record<string, unknown> {
   return {
     model,
-    adapter,
+    adapter: adapters.length > 1 ? adapters : (adapters[0] ?? null),
     loss: result.loss,
     perplexity: result.perplexity,
     trainable_tokens: result.trainableTokens,

@@ -5,6 +5,7 @@ import { selectRows } from "../cli/flag-table.ts";
 import { printLine, type Terminal } from "../cli/terminal.ts";
 import { UsageError } from "../errors.ts";
 import { converse } from "./conversation.ts";
+import { adapterChoice, adapterTable } from "./adapter-flags.ts";
 import { modelFolder, readInvocation } from "./invocation-values.ts";
 import { dtypeRow, loadForUse } from "./load-for-use.ts";
 import { readPrompts, type Prompt } from "./prompts.ts";
@@ -96,7 +97,7 @@ const generationTable = [
   { name: "seed", type: "integer", default: 42, minimum: 0, help: "Seed of sampling." },
 ] as const;
 
-const ownTable = [...promptTable, ...generationTable, dtypeRow] as const;
+const ownTable = [...promptTable, ...generationTable, dtypeRow, ...adapterTable] as const;
 const samplingFlags = ["temperature", "topK", "topP", "minP"] as const;
 
 export const generateCommand: CommandDefinition = {
@@ -105,7 +106,9 @@ export const generateCommand: CommandDefinition = {
     {
       heading: "Model",
       rows: [
-        ...selectRows(argumentTables.model, ["model_name_or_path", "adapter", "tokenizer_name_or_path"]),
+        ...selectRows(argumentTables.model, ["model_name_or_path"]),
+        ...adapterTable,
+        ...selectRows(argumentTables.model, ["tokenizer_name_or_path"]),
         dtypeRow,
         ...selectRows(argumentTables.model, ["device"]),
         ...selectRows(argumentTables.data, ["chat_template"]),
@@ -116,6 +119,7 @@ export const generateCommand: CommandDefinition = {
   ],
   examples: [
     'fms-accel generate ./SmolLM-135M --adapter out --prompt "Summarise: …"',
+    'fms-accel generate ./SmolLM-135M --adapter one --adapter two --adapter_weights 0.7 0.3 --prompt "…"',
     "fms-accel generate ./SmolLM-135M --chat < question.txt",
     "fms-accel generate ./SmolLM-135M            (a conversation)",
   ],
@@ -129,6 +133,7 @@ export const generateCommand: CommandDefinition = {
     const prompts = interactive ? [] : await readPrompts({ prompts: own.prompt, file: own.promptFile }, terminal);
     const loaded = await loadForUse({
       ...model,
+      adapters: adapterChoice(own),
       folder: modelFolder(invocation, model.modelNameOrPath),
       dtype: own.torchDtype,
       chatTemplate: data.chatTemplate,

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import {
   AutoModelForCausalLM,
   AutoTokenizer,
+  openAdapter,
   PeftModel,
   type CausalLM,
   type PreTrainedTokenizer,
@@ -10,6 +11,7 @@ import {
 import { unescapeTemplate } from "@fms-accel/trainer";
 import { warningSink, type Terminal } from "../cli/terminal.ts";
 import { UsageError } from "../errors.ts";
+import type { AdapterChoice } from "./adapter-flags.ts";
 import { useDevice } from "./use-device.ts";
 
 /** `--torch_dtype` of commands that do not train. */
@@ -27,7 +29,7 @@ export type WeightDType = (typeof dtypeRow.choices)[number];
 export interface LoadOptions {
   /** Folder of the checkpoint. */
   readonly folder: string;
-  readonly adapter: string | null;
+  readonly adapters: AdapterChoice;
   readonly tokenizerNameOrPath: string | null;
   readonly dtype: WeightDType;
   readonly device: string;
@@ -53,8 +55,8 @@ export async function loadForUse(options: LoadOptions): Promise<LoadedModel> {
   return { model, tokenizer: await loadTokenizer(folder, options.chatTemplate, options.terminal) };
 }
 
-/** A checkpoint, with the adapter in it if there is one. */
-export async function openModel({ folder, adapter, dtype, device, terminal }: LoadOptions): Promise<CausalLM> {
+/** A checkpoint, with the adapters in it if there are any. */
+export async function openModel({ folder, adapters, dtype, device, terminal }: LoadOptions): Promise<CausalLM> {
   requireFolder(folder);
   const onWarning = warningSink(terminal);
   const base = await AutoModelForCausalLM.fromPretrained(folder, {
@@ -63,7 +65,26 @@ export async function openModel({ folder, adapter, dtype, device, terminal }: Lo
     onWarning,
   });
   base.requiresGrad_(false);
-  return adapter === null ? base : PeftModel.fromPretrained(base, adapter, { onWarning });
+  const [first, ...others] = adapters.folders;
+  if (first === undefined) return base;
+  const model = await openAdapter(base, first, { onWarning });
+  if (others.length === 0 && adapters.weights === undefined) return model;
+  if (!(model instanceof PeftModel)) {
+    throw new UsageError(`${first} is not a LoRA adapter: it can neither be weighted nor used with others.`);
+  }
+  for (const [index, other] of others.entries()) {
+    await model.loadAdapter(other, { adapterName: `adapter_${index + 2}`, onWarning });
+  }
+  const names = model.adapterNames;
+  if (adapters.weights === undefined) model.setAdapter(names);
+  else {
+    model.addWeightedAdapter(names, adapters.weights, {
+      adapterName: "weighted",
+      combinationType: adapters.combination,
+    });
+    model.setAdapter("weighted");
+  }
+  return model;
 }
 
 /** A model is a folder on this machine: names of the Hugging Face hub are not downloaded. */
@@ -78,11 +99,11 @@ export function requireFolder(folder: string): void {
 
 /** Where the tokenizer is: as told, else beside the adapter, else beside the model. */
 export function tokenizerFolder(
-  options: Pick<LoadOptions, "folder" | "adapter" | "tokenizerNameOrPath">,
+  options: Pick<LoadOptions, "folder" | "adapters" | "tokenizerNameOrPath">,
 ): string | undefined {
-  const { folder, adapter, tokenizerNameOrPath } = options;
+  const { folder, adapters, tokenizerNameOrPath } = options;
   if (tokenizerNameOrPath !== null) return tokenizerNameOrPath;
-  return [adapter, folder].find((place) => place !== null && existsSync(join(place, "tokenizer.json"))) ?? undefined;
+  return [...adapters.folders, folder].find((place) => existsSync(join(place, "tokenizer.json")));
 }
 
 /**

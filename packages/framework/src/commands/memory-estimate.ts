@@ -71,7 +71,7 @@ export async function estimateMemory(
   const makeModel = async (): Promise<CausalLM> =>
     withAdapter(
       AutoModelForCausalLM.fromConfig(config, { dtype, onWarning: () => {} }),
-      args,
+      withoutTexts(args),
       plannedAdapter(args),
       () => {},
     );
@@ -100,6 +100,11 @@ export async function estimateMemory(
     chosen: variant(chosen, training.gradientCheckpointing),
     other: variant(other, !training.gradientCheckpointing),
   };
+}
+
+/** Where the vectors of prompt tuning start takes no memory, and would need the tokenizer. */
+function withoutTexts(args: ParsedArguments): ParsedArguments {
+  return { ...args, peft: { ...args.peft, promptTuningInit: "RANDOM" } };
 }
 
 function logitsBytes(

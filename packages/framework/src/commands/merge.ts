@@ -1,11 +1,12 @@
 import { existsSync, readdirSync } from "node:fs";
 import { resolve } from "node:path";
-import { PeftModel, savePretrained } from "@fms-accel/models";
+import { PeftModel, PromptTuningModel, savePretrained } from "@fms-accel/models";
 import { argumentTables } from "@fms-accel/trainer";
 import type { CommandDefinition } from "../cli/command-definition.ts";
 import { selectRows } from "../cli/flag-table.ts";
 import { printLine } from "../cli/terminal.ts";
 import { UsageError } from "../errors.ts";
+import { adapterChoice, adapterTable } from "./adapter-flags.ts";
 import { modelFolder, readInvocation } from "./invocation-values.ts";
 import { dtypeRow, loadTokenizer, openModel, tokenizerFolder } from "./load-for-use.ts";
 
@@ -14,7 +15,7 @@ const outputTable = [
   { name: "max_shard_size", type: "string", default: "5GB", help: "Largest size of a weight file." },
 ] as const;
 
-const ownTable = [...outputTable, dtypeRow] as const;
+const ownTable = [...outputTable, dtypeRow, ...adapterTable] as const;
 
 export const mergeCommand: CommandDefinition = {
   positionals: [["[model]", "folder of a Hugging Face checkpoint"]],
@@ -22,7 +23,9 @@ export const mergeCommand: CommandDefinition = {
     {
       heading: "Model",
       rows: [
-        ...selectRows(argumentTables.model, ["model_name_or_path", "adapter", "tokenizer_name_or_path"]),
+        ...selectRows(argumentTables.model, ["model_name_or_path"]),
+        ...adapterTable,
+        ...selectRows(argumentTables.model, ["tokenizer_name_or_path"]),
         dtypeRow,
       ],
     },
@@ -36,20 +39,26 @@ export const mergeCommand: CommandDefinition = {
   async run(invocation, terminal): Promise<number> {
     const { own, shared } = readInvocation(ownTable, invocation);
     const folder = modelFolder(invocation, shared.model.modelNameOrPath);
-    const { adapter } = shared.model;
+    const adapters = adapterChoice(own);
+    const none = adapters.folders.length === 0;
     if (own.outputDir === null) throw new UsageError("--output_dir is missing: the folder of the merged checkpoint.");
-    if (adapter === null && own.torchDtype === "auto") {
+    if (none && own.torchDtype === "auto") {
       throw new UsageError("there is nothing to do: give --adapter, or a --torch_dtype to convert to.");
     }
-    checkTarget(own.outputDir, [folder, ...(adapter === null ? [] : [adapter])]);
-    const options = { ...shared.model, folder, dtype: own.torchDtype, chatTemplate: null, terminal };
+    checkTarget(own.outputDir, [folder, ...adapters.folders]);
+    const options = { ...shared.model, adapters, folder, dtype: own.torchDtype, chatTemplate: null, terminal };
     const opened = await openModel(options);
+    if (opened instanceof PromptTuningModel) {
+      throw new UsageError(
+        `${adapters.folders[0]} is of prompt tuning: its vectors are no part of any weight. Use it with --adapter.`,
+      );
+    }
     const model = opened instanceof PeftModel ? opened.mergeAndUnload() : opened;
     const files = savePretrained(model, own.outputDir, { maxShardSize: own.maxShardSize });
     const place = tokenizerFolder(options);
     if (place === undefined) printLine(terminal.notes, terminal.noteColors.yellow("There is no tokenizer to copy."));
     else await (await loadTokenizer(place, null, terminal)).savePretrained(own.outputDir);
-    const what = adapter === null ? `Converted ${folder}` : `Merged ${adapter} into ${folder}`;
+    const what = none ? `Converted ${folder}` : `Merged ${adapters.folders.join(" and ")} into ${folder}`;
     printLine(terminal.notes, `${what}: ${files.join(", ")} in ${own.outputDir}.`);
     return 0;
   },

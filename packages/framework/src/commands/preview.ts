@@ -13,6 +13,7 @@ import { printLine } from "../cli/terminal.ts";
 import { UsageError } from "../errors.ts";
 import { groupSpans, renderSample, type SampleView } from "../terminal/sample-view.ts";
 import { modelFolder, readInvocation } from "./invocation-values.ts";
+import { noAdapter } from "./adapter-flags.ts";
 import { loadTokenizer, tokenizerFolder } from "./load-for-use.ts";
 import { sampleOptions } from "./train.ts";
 
@@ -43,7 +44,7 @@ export const previewCommand: CommandDefinition = {
     const paths = own.data ?? (data.trainingDataPath === null ? null : [data.trainingDataPath]);
     if (paths === null) throw new UsageError("--data is missing: files or folders of samples.");
     const folder = choice.tokenizerNameOrPath ?? modelFolder(invocation, choice.modelNameOrPath);
-    const place = tokenizerFolder({ ...choice, folder, adapter: null });
+    const place = tokenizerFolder({ ...choice, folder, adapters: noAdapter });
     if (place === undefined)
       throw new UsageError(`${folder} has no tokenizer.json. Name its folder: --tokenizer_name_or_path.`);
     const tokenizer = await loadTokenizer(place, data.chatTemplate, terminal);

@@ -1,13 +1,14 @@
 import {
   describeIgnoredArguments,
+  loraArgumentTable,
   parseArguments,
-  argumentTables,
+  promptTuningArgumentTable,
   type ParsedArguments,
   type RawArgument,
 } from "@fms-accel/trainer";
 import type { Invocation } from "../cli/command-definition.ts";
 import { readConfigurationFile } from "../cli/configuration-file.ts";
-import { spellingsOf } from "../cli/flag-table.ts";
+import { type FlagRow, spellingsOf } from "../cli/flag-table.ts";
 import { printLine, type Terminal } from "../cli/terminal.ts";
 import { UsageError } from "../errors.ts";
 import type { FlagGroup } from "../cli/flag-table.ts";
@@ -79,15 +80,21 @@ function checkModelChoice({ model }: ParsedArguments): void {
 
 /** Arguments of an adapter that would be passed over without a word are refused. */
 function checkAdapterArguments({ model, peft }: ParsedArguments, raw: readonly RawArgument[]): void {
-  const names = new Set(argumentTables.peft.flatMap(spellingsOf).filter((name) => name !== "peft_method"));
-  const given = raw.filter(({ name, value }) => names.has(name) && value !== null).map(({ where }) => where);
-  if (given.length === 0) return;
-  if (model.adapter !== null) {
-    throw new UsageError(`${given.join(", ")}: no effect with --adapter, whose own settings hold. Leave it out.`);
+  const given = (table: readonly FlagRow[]): readonly string[] => {
+    const names = new Set(table.flatMap(spellingsOf));
+    return raw.filter(({ name, value }) => names.has(name) && value !== null).map(({ where }) => where);
+  };
+  const flags = { lora: given(loraArgumentTable), pt: given(promptTuningArgumentTable) };
+  const all = [...flags.lora, ...flags.pt];
+  if (model.adapter !== null && all.length > 0) {
+    throw new UsageError(`${all.join(", ")}: no effect with --adapter, whose own settings hold. Leave it out.`);
   }
-  if (peft.peftMethod === "none") {
+  for (const method of ["lora", "pt"] as const) {
+    const unused = flags[method];
+    if (unused.length === 0 || peft.peftMethod === method) continue;
     throw new UsageError(
-      `${given.join(", ")}: no effect without --peft_method lora. Add it, or leave this out to train all weights.`,
+      `${unused.join(", ")}: no effect without --peft_method ${method}. ` +
+        (peft.peftMethod === "none" ? "Add it, or leave this out to train all weights." : "Leave this out."),
     );
   }
 }

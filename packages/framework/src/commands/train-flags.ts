@@ -1,4 +1,4 @@
-import { argumentTables, inertArgumentTable } from "@fms-accel/trainer";
+import { argumentTables, inertArgumentTable, loraArgumentTable, promptTuningArgumentTable } from "@fms-accel/trainer";
 import { selectRows, type FlagGroup, type FlagRow } from "../cli/flag-table.ts";
 
 /** How `train --help` groups the long table of training arguments; a row that is in no list comes last, under its own heading. */
@@ -83,7 +83,9 @@ export function trainFlagGroups(): FlagGroup[] {
     { heading: "Configuration", rows: [configRow] },
     { heading: "Model", rows: argumentTables.model },
     { heading: "Data", rows: argumentTables.data },
-    { heading: "Adapter (with --peft_method lora)", rows: argumentTables.peft },
+    { heading: "Adapter", rows: selectRows(argumentTables.peft, ["peft_method"]) },
+    { heading: "LoRA (with --peft_method lora)", rows: loraArgumentTable },
+    { heading: "Prompt tuning (with --peft_method pt)", rows: promptTuningArgumentTable },
     ...trainingHeadings.map(([heading, names]) => ({ heading, rows: selectRows(argumentTables.training, names) })),
     ...(rest.length === 0 ? [] : [{ heading: "Further training arguments", rows: rest }]),
     { heading: undefined, rows: inertArgumentTable },

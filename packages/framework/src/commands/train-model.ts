@@ -1,19 +1,29 @@
 import { dirname } from "node:path";
 import {
+  AdapterModel,
   AutoConfig,
   AutoModelForCausalLM,
   getPeftModel,
   LoraConfig,
   type LoraConfigOptions,
-  PeftModel,
+  openAdapter,
+  PromptTuningConfig,
+  PromptTuningModel,
   type CausalLM,
   type PreTrainedTokenizer,
 } from "@fms-accel/models";
 import { Generator } from "@fms-accel/tensor";
-import type { ParsedArguments, PeftArguments, TrainerSlots } from "@fms-accel/trainer";
+import {
+  camelCase,
+  loraArgumentTable,
+  type ParsedArguments,
+  type PeftArguments,
+  type TrainerSlots,
+} from "@fms-accel/trainer";
 import type { AccelerationFramework } from "../acceleration-framework.ts";
 import { warningSink, type Terminal } from "../cli/terminal.ts";
 import { UsageError } from "../errors.ts";
+import { noAdapter } from "./adapter-flags.ts";
 import { loadTokenizer, requireFolder, tokenizerFolder } from "./load-for-use.ts";
 import { useDevice } from "./use-device.ts";
 
@@ -58,19 +68,18 @@ export function plannedAdapter({ model: choice, peft }: ParsedArguments): LoraCo
 /** A model as it is trained: with a new adapter, with one to go on with, or all of it. */
 export async function withAdapter(
   base: CausalLM,
-  { model: choice, training }: ParsedArguments,
+  { model: choice, peft, training }: ParsedArguments,
   peftConfig: LoraConfig | undefined,
   onWarning: (message: string) => void,
 ): Promise<CausalLM> {
   if (choice.adapter !== null) {
-    return PeftModel.fromPretrained(base, choice.adapter, { isTrainable: true, onWarning });
+    return openAdapter(base, choice.adapter, { isTrainable: true, onWarning });
   }
-  if (peftConfig !== undefined) {
-    const generator = new Generator(training.seed);
-    return getPeftModel(base, peftConfig, { generator, onWarning });
-  }
+  const generator = new Generator(training.seed);
+  if (peftConfig !== undefined) return getPeftModel(base, peftConfig, { generator, onWarning });
+  if (peft.peftMethod === "pt") return PromptTuningModel.create(base, promptTuningConfig(peft, choice), { generator });
   // A plugin may have added the adapter itself.
-  if (!(base instanceof PeftModel)) base.requiresGrad_(true);
+  if (!(base instanceof AdapterModel)) base.requiresGrad_(true);
   return base;
 }
 
@@ -96,9 +105,22 @@ async function createBase(
 }
 
 function loraConfig(peft: PeftArguments, base: string | null): LoraConfig {
-  const { peftMethod: _, ...settings } = peft;
+  const names = new Set(loraArgumentTable.map(({ name }) => camelCase(name)));
+  const settings = Object.fromEntries(Object.entries(peft).filter(([name]) => names.has(name)));
   // The patterns are JSON objects so far; LoraConfig checks their values.
   return new LoraConfig({ ...settings, baseModelNameOrPath: base } as LoraConfigOptions);
+}
+
+/** As in fms-hf-tuning, the tokenizer of the first text is the run's. */
+function promptTuningConfig(peft: PeftArguments, choice: ParsedArguments["model"]): PromptTuningConfig {
+  const { promptTuningInit, numVirtualTokens, promptTuningInitText } = peft;
+  return new PromptTuningConfig({
+    numVirtualTokens,
+    promptTuningInit,
+    promptTuningInitText: promptTuningInit === "TEXT" ? promptTuningInitText : null,
+    tokenizerNameOrPath: choice.tokenizerNameOrPath ?? choice.modelNameOrPath,
+    baseModelNameOrPath: choice.modelNameOrPath,
+  });
 }
 
 async function trainingTokenizer(
@@ -106,6 +128,7 @@ async function trainingTokenizer(
   terminal: Terminal,
 ): Promise<PreTrainedTokenizer | undefined> {
   const folder = model.modelNameOrPath ?? dirname(model.modelConfig ?? "");
-  const found = tokenizerFolder({ ...model, folder });
+  const folders = model.adapter === null ? [] : [model.adapter];
+  const found = tokenizerFolder({ ...model, folder, adapters: { ...noAdapter, folders } });
   return found === undefined ? undefined : loadTokenizer(found, data.chatTemplate, terminal);
 }

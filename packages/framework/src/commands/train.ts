@@ -176,7 +176,7 @@ function describeResult(
     `${formatCount(globalStep)} steps in ${formatDuration(runtime)}, ${formatCount(Math.round(speed))} tokens/s, mean loss ${trainingLoss.toFixed(4)}.`,
   );
   const folder = training.saveModelDir ?? outputDir;
-  const isAdapter = peft.peftMethod === "lora" || model.adapter !== null;
+  const isAdapter = peft.peftMethod !== "none" || model.adapter !== null;
   printLine(notes, `Saved the ${isAdapter ? "adapter" : "model"} in ${folder}. Try it:`);
   const use = isAdapter ? `${model.modelNameOrPath ?? "MODEL"} --adapter ${folder}` : folder;
   printLine(notes, `  ${noteColors.bold(`npx fms-accel generate ${use}`)}`);

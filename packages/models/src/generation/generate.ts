@@ -20,6 +20,8 @@ export interface GenerativeModel {
   readonly config: CausalLMConfig;
   readonly generationConfig: Readonly<Record<string, unknown>>;
   readonly training: boolean;
+  /** Positions before every sequence that are no tokens of it (prompt tuning); the cache holds them too. */
+  readonly virtualTokens?: number;
   forward(inputs: CausalLMInputs): { readonly logits: Tensor };
   train(mode?: boolean): unknown;
   /** Promises that weights do not change until the returned function is called. */
@@ -70,7 +72,10 @@ export async function* generateStream(
   const config = GenerationConfig.forModel(model.config, model.generationConfig, options);
   const batch = new PromptBatch(inputs, config.padTokenId, context.device ?? defaultDevice());
   const limit = config.newTokenLimit(batch.promptLength);
-  const warnings = [...config.warnings, ...checkLength(model.config, batch.promptLength, limit)];
+  const warnings = [
+    ...config.warnings,
+    ...checkLength(model.config, batch.promptLength + (model.virtualTokens ?? 0), limit),
+  ];
   warnings.forEach(context.onWarning ?? ((message) => process.emitWarning(message, "GenerationWarning")));
   const minimum = config.newTokenMinimum(batch.promptLength);
   const stop = new StopConditions(config, context.tokenizer);
@@ -147,7 +152,8 @@ function nextLogits(
   return noGrad(() =>
     scope(() => {
       const width = Math.max(...batch.tokens.map((row) => row.length));
-      const inputs = batch.forwardInputs(width - (cache?.length ?? 0));
+      const known = cache === undefined || cache.length === 0 ? 0 : cache.length - (model.virtualTokens ?? 0);
+      const inputs = batch.forwardInputs(width - known);
       const { logits } = model.forward({ ...inputs, cache, logitsToKeep: 1 });
       const [, kept = 1, vocabulary = 0] = logits.shape;
       const values = slice(logits, 1, kept - 1, kept).toFloat32Array();

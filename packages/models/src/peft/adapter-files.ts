@@ -8,7 +8,7 @@ import { listNames } from "../messages/did-you-mean.ts";
 import { SafetensorsFile } from "../safetensors/safetensors-file.ts";
 import { writeSafetensors } from "../safetensors/writer.ts";
 import { AdapterError } from "./errors.ts";
-import { ADAPTER_CONFIG_NAME, type LoraConfig } from "./lora-config.ts";
+import { ADAPTER_CONFIG_NAME } from "./adapter-config-file.ts";
 import { PEFT_VERSION } from "./lora-config-fields.ts";
 
 /** Name of the weights in an adapter directory. */
@@ -19,11 +19,23 @@ const MODEL_CARD_NAME = "README.md";
 /** Problems of one kind that a message names before it counts the rest. */
 const LISTED = 6;
 
+/** What a configuration tells of an adapter that is written. */
+export interface AdapterDescription {
+  readonly baseModelNameOrPath: string | null;
+  /** Tags of the model card besides that of the base model. */
+  readonly tags: readonly string[];
+  toJson(): string;
+}
+
 /**
  * Writes an adapter directory in PEFT's layout: adapter_model.safetensors, adapter_config.json, and a model card unless there is one.
  * The configuration goes last, so that a directory that has one is complete.
  */
-export function writeAdapter(directory: string, config: LoraConfig, tensors: ReadonlyMap<string, Tensor>): void {
+export function writeAdapter(
+  directory: string,
+  config: AdapterDescription,
+  tensors: ReadonlyMap<string, Tensor>,
+): void {
   mkdirSync(directory, { recursive: true });
   const card = join(directory, MODEL_CARD_NAME);
   if (!existsSync(card)) {
@@ -118,9 +130,9 @@ function describe(what: string, names: readonly string[]): string {
 }
 
 /** A model card as the Hugging Face Hub reads it: what the adapter belongs to. */
-function modelCard({ baseModelNameOrPath: base, useDora }: LoraConfig): string {
+function modelCard({ baseModelNameOrPath: base, tags: kinds }: AdapterDescription): string {
   const quoted = base === null ? undefined : JSON.stringify(base);
-  const tags = [...(base === null ? [] : [`base_model:adapter:${base}`]), ...(useDora ? ["dora"] : []), "lora"];
+  const tags = [...(base === null ? [] : [`base_model:adapter:${base}`]), ...kinds];
   const data = [
     ...(quoted === undefined ? [] : [`base_model: ${quoted}`]),
     "library_name: peft",
@@ -133,7 +145,7 @@ function modelCard({ baseModelNameOrPath: base, useDora }: LoraConfig): string {
     ...data,
     "---",
     "",
-    "# LoRA adapter",
+    "# Adapter",
     "",
     base === null ? "An adapter in PEFT's format." : `An adapter in PEFT's format for \`${base}\`.`,
     "",

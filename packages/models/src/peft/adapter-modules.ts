@@ -2,9 +2,6 @@ import { Module, type Parameter } from "@fms-accel/tensor";
 
 import { AdapterError } from "./errors.ts";
 
-/** The adapter's name when the caller gives none; its files are saved to the top of the directory. */
-export const DEFAULT_ADAPTER = "default";
-
 /** What a module has for each adapter: a field of the adapter's name. */
 abstract class AdapterFields<T extends Module | Parameter> extends Module {
   get(adapter: string): T | undefined {

@@ -1,15 +1,9 @@
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { parseJson } from "../json/json-document.ts";
-import { listNames } from "../messages/did-you-mean.ts";
-import { camelCase, codeSource, fileSource, type FieldSource, type Json } from "../settings/field-table.ts";
-import { AdapterConfigError } from "./errors.ts";
+import { camelCase, codeSource, type FieldSource, type Json } from "../settings/field-table.ts";
+import { ADAPTER_CONFIG_NAME, parseAdapterConfig, readAdapterConfig } from "./adapter-config-file.ts";
 import { checkLoraFields, LORA_FIELDS } from "./lora-config-fields.ts";
 import { pythonJson, type PythonJsonValue } from "./python-json.ts";
-
-/** Name of the configuration file in an adapter directory. */
-export const ADAPTER_CONFIG_NAME = "adapter_config.json";
 
 export type LoraBias = "none" | "all" | "lora_only";
 
@@ -137,6 +131,11 @@ export class LoraConfig implements Settings {
     this.#values = values;
   }
 
+  /** Tags of the model card. */
+  get tags(): readonly string[] {
+    return this.useDora ? ["dora", "lora"] : ["lora"];
+  }
+
   /** A copy with some settings changed. */
   with(changes: LoraConfigOptions): LoraConfig {
     const current = Object.fromEntries([...this.#values].map(([key, value]) => [camelCase(key), value]));
@@ -149,38 +148,13 @@ export class LoraConfig implements Settings {
    * @throws AdapterConfigError with file and line
    */
   static parse(json: string, file: string = ADAPTER_CONFIG_NAME): LoraConfig {
-    const document = parseDocument(json, file);
-    const given = document.value;
-    const source = fileSource(file, (key) => document.lineOf([key]));
-    const type = given.get("peft_type");
-    if (type !== "LORA") {
-      throw new AdapterConfigError(
-        `${source.place("peft_type")}: "peft_type" is ${type === undefined ? "missing" : JSON.stringify(type)}: ` +
-          'only adapters of type "LORA" can be used.',
-      );
-    }
-    given.delete("peft_type");
-    given.delete("runtime_config"); // PEFT ignores it in files, too
-    // task_type has no default in the file format; ours is for configurations made here.
-    if (!given.has("task_type")) {
-      given.set("task_type", null);
-    }
-    return new LoraConfig(Object.fromEntries(given), source);
+    const { fields, source } = parseAdapterConfig(json, file, "LORA");
+    return new LoraConfig(Object.fromEntries(fields), source);
   }
 
   /** Reads `adapter_config.json` of an adapter directory. @throws AdapterConfigError */
   static fromPretrained(directory: string): LoraConfig {
-    const file = join(directory, ADAPTER_CONFIG_NAME);
-    let json: string;
-    try {
-      json = readFileSync(file, "utf8");
-    } catch (error) {
-      throw new AdapterConfigError(
-        `${file} cannot be read (${(error as NodeJS.ErrnoException).code}): "${directory}" must be a directory saved by PEFT or by this package.`,
-        { cause: error },
-      );
-    }
-    return LoraConfig.parse(json, file);
+    return LoraConfig.parse(readAdapterConfig(directory), join(directory, ADAPTER_CONFIG_NAME));
   }
 
   /** The text of adapter_config.json as PEFT writes it: every field, keys sorted, module lists sorted. */
@@ -197,31 +171,4 @@ export class LoraConfig implements Settings {
     }
     return pythonJson(fields);
   }
-}
-
-interface FieldDocument {
-  readonly value: Map<string, Json>;
-  lineOf(path: readonly string[]): number | undefined;
-}
-
-function parseDocument(json: string, file: string): FieldDocument {
-  let document: ReturnType<typeof parseJson>;
-  try {
-    document = parseJson(json);
-  } catch (error) {
-    throw new AdapterConfigError(`${file} is not valid JSON: ${(error as Error).message}`, {
-      cause: error,
-    });
-  }
-  const { value, duplicateKeys } = document;
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new AdapterConfigError(`${file} must hold a JSON object.`);
-  }
-  if (duplicateKeys.length > 0) {
-    throw new AdapterConfigError(`${file} has duplicate keys: ${listNames(duplicateKeys)}.`);
-  }
-  return {
-    value: new Map(Object.entries(value as Record<string, Json>)),
-    lineOf: (path) => document.lineOf(path),
-  };
 }

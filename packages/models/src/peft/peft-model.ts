@@ -1,12 +1,13 @@
 import { join } from "node:path";
 
-import { Generator, Module, noGrad, type Parameter, scope, type Tensor } from "@fms-accel/tensor";
+import { Generator, type Module, noGrad, type Parameter, scope, type Tensor } from "@fms-accel/tensor";
 
 import { didYouMean, listNames } from "../messages/did-you-mean.ts";
-import { CausalLM, type CausalLMInputs, type CausalLMOutput, type TiedWeight } from "../modeling/causal-lm.ts";
+import type { CausalLM, CausalLMInputs, CausalLMOutput } from "../modeling/causal-lm.ts";
 import { AdapterWeights, writeAdapter } from "./adapter-files.ts";
 import type { LoadAdapterOptions, NewAdapterOptions, SaveAdapterOptions } from "./adapter-options.ts";
-import { checkAdapterName, DEFAULT_ADAPTER } from "./adapter-modules.ts";
+import { AdapterModel, DEFAULT_ADAPTER, setRequiresGrad } from "./adapter-model.ts";
+import { checkAdapterName } from "./adapter-modules.ts";
 import type { AdapterState } from "./adapter-state.ts";
 import { type AdapterTensor, adapterTensors, biasOwners, plannedShapes } from "./adapter-tensors.ts";
 import type { DoraMagnitude } from "./dora.ts";
@@ -17,24 +18,14 @@ import { LoraLayer } from "./lora-layer.ts";
 import { ModulesToSaveWrapper } from "./modules-to-save.ts";
 import { closeParallelExperts, type ParameterTarget } from "./parameter-targets.ts";
 import { ownedParameter } from "./owned-parameter.ts";
+import { combinedConfig, fillCombination, type WeightedAdapterOptions } from "./weighted-adapter.ts";
 import { replaceWeight, targetsVocabulary, untieDifferentWeights, vocabularyWeights } from "./vocabulary-weights.ts";
-
-/** The place between a PEFT model and its base model, so that parameters are named as in PEFT: `base_model.model.…`. */
-class AdaptedModel<M extends CausalLM> extends Module {
-  readonly model: M;
-
-  constructor(model: M) {
-    super();
-    this.model = model;
-  }
-}
 
 /**
  * A language model with adapters in it. The base model is changed in place: adapted layers are replaced, and its own parameters are
  * frozen; `mergeAndUnload` or `unload` gives it back.
  */
-export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config"]> {
-  readonly base_model: AdaptedModel<M>;
+export class PeftModel<M extends CausalLM = CausalLM> extends AdapterModel<M> {
   readonly #configs: Map<string, LoraConfig>;
   readonly #state: AdapterState;
   /** Which parameters the adapters with `target_parameters` change. */
@@ -44,18 +35,14 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
 
   /** Use `getPeftModel` or `PeftModel.fromPretrained`. */
   private constructor(model: M) {
-    super(model.config);
     if ([...model.namedModules()].some(([, module]) => module instanceof LoraLayer)) {
       throw new AdapterError("the model has adapters already: add another one with addAdapter or loadAdapter.");
     }
-    this.base_model = new AdaptedModel(model);
-    this.generationConfig = model.generationConfig;
-    this.gradientCheckpointing = model.gradientCheckpointing;
+    super(model);
     this.#configs = new Map();
     this.#state = { active: [], enabled: true, weightsHeld: false };
     this.#parameterTargets = new Map();
     this.#vocabulary = new Map();
-    model.requiresGrad_(false);
     this.train(model.training);
   }
 
@@ -88,21 +75,15 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
   get peftConfig(): ReadonlyMap<string, LoraConfig> {
     return this.#configs;
   }
+  override get adapterNames(): readonly string[] {
+    return [...this.#configs.keys()];
+  }
   get activeAdapters(): readonly string[] {
     return this.#state.active;
   }
-  /** The model that the adapters are in. */
-  get baseModel(): M {
-    return this.base_model.model;
-  }
-
   override forward(inputs: CausalLMInputs): CausalLMOutput {
     this.baseModel.gradientCheckpointing = this.gradientCheckpointing;
     return this.baseModel.forward(inputs);
-  }
-
-  override tiedWeights(): readonly TiedWeight[] {
-    return this.baseModel.tiedWeights();
   }
 
   /**
@@ -161,6 +142,27 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
     }
     this.#state.active = [...active];
     this.#setTrainable();
+  }
+
+  /**
+   * Adds an adapter that is the weighted sum of others. It is not active until `setAdapter`, and is not trained.
+   * @throws AdapterConfigError, AdapterError for adapters that cannot be combined
+   */
+  addWeightedAdapter(names: readonly string[], weights: readonly number[], options: WeightedAdapterOptions): void {
+    if (names.length !== weights.length) {
+      throw new AdapterError(
+        `expected a weight for each adapter: ${names.length} adapters, ${weights.length} weights.`,
+      );
+    }
+    const adapter = this.#newName(options.adapterName);
+    const summands = names.map((name, index) => ({ name, weight: weights[index]!, config: this.#config(name) }));
+    const layers = this.#layers().filter(([, layer]) => names.some((name) => layer.adapters.includes(name)));
+    const paths = layers.map(([path]) => path);
+    const combination = options.combinationType ?? "cat";
+    const plan = planInjection(this.baseModel, combinedConfig(summands, combination, paths));
+    // The initial values are overwritten.
+    this.#add(adapter, { ...plan, warnings: [] }, { generator: new Generator(0) });
+    layers.forEach(([path, layer]) => fillCombination(path, layer, adapter, summands, combination));
   }
 
   /** Removes an adapter. It must not be merged; when it was the active one, none is afterwards. */
@@ -254,7 +256,7 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
   }
 
   /** Takes all adapters out. @returns the base model as it was, its parameters frozen */
-  unload(): M {
+  override unload(): M {
     this.unmergeAdapter();
     for (const [path, layer] of this.#layers()) {
       this.#giveBack(path, layer);
@@ -270,12 +272,12 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
    * The tensors of an adapter by their names in adapter_model.safetensors: its parameters, which the model keeps owning, and copies where
    * PEFT stores several in one (`target_parameters`).
    */
-  adapterStateDict(adapter: string = DEFAULT_ADAPTER): Map<string, Tensor> {
+  override adapterStateDict(adapter: string = DEFAULT_ADAPTER): Map<string, Tensor> {
     return new Map([...this.#tensors(adapter)].map(([name, tensor]) => [name, tensor.value()]));
   }
 
   /** Overwrites tensors of an adapter, named as by `adapterStateDict`. @throws AdapterError for a name or a shape that it does not have */
-  setAdapterStateDict(tensors: ReadonlyMap<string, Tensor>, adapter: string = DEFAULT_ADAPTER): void {
+  override setAdapterStateDict(tensors: ReadonlyMap<string, Tensor>, adapter: string = DEFAULT_ADAPTER): void {
     const own = this.#tensors(adapter);
     for (const [name, stored] of tensors) {
       const tensor = own.get(name);
@@ -289,23 +291,12 @@ export class PeftModel<M extends CausalLM = CausalLM> extends CausalLM<M["config
   /**
    * Saves adapters in PEFT's layout: the one named "default" to the directory itself, others to a folder of their name in it.
    */
-  savePretrained(directory: string, { selectedAdapters }: SaveAdapterOptions = {}): void {
+  override savePretrained(directory: string, { selectedAdapters }: SaveAdapterOptions = {}): void {
     for (const adapter of selectedAdapters ?? this.#configs.keys()) {
       const config = this.#config(adapter).with({ inferenceMode: true });
       const folder = adapter === DEFAULT_ADAPTER ? directory : join(directory, adapter);
       writeAdapter(folder, config, new Map([...this.adapterStateDict(adapter), ...this.#storedVocabulary(adapter)]));
     }
-  }
-
-  /** How many numbers are trained, and how many there are in all. */
-  countParameters(): { trainable: number; total: number } {
-    let trainable = 0;
-    let total = 0;
-    for (const parameter of this.parameters()) {
-      total += parameter.numel;
-      trainable += parameter.requiresGrad ? parameter.numel : 0;
-    }
-    return { trainable, total };
   }
 
   #load(directory: string, config: LoraConfig, options: LoadAdapterOptions): void {
@@ -429,12 +420,6 @@ export function getPeftModel<M extends CausalLM>(
   options: NewAdapterOptions = {},
 ): PeftModel<M> {
   return PeftModel.create(model, config, options);
-}
-
-function setRequiresGrad(parameters: Iterable<Parameter>, gradients: boolean): void {
-  for (const parameter of parameters) {
-    parameter.requiresGrad = gradients;
-  }
 }
 
 /** In how many places of a model each tensor is used. */

@@ -90,15 +90,18 @@ export const dataArgumentTable = [
   },
 ] as const;
 
-/** fms-hf-tuning's choice of PEFT method and PEFT's LoraConfig, with fms-hf-tuning's defaults for r, alpha and dropout. */
-export const peftArgumentTable = [
+const peftMethodTable = [
   {
     name: "peft_method",
     type: "string",
     default: "none",
-    choices: ["none", "lora"],
-    help: "none trains every weight, lora trains an adapter.",
+    choices: ["none", "lora", "pt"],
+    help: "none trains every weight, lora an adapter, pt (prompt tuning) vectors that stand before every sequence.",
   },
+] as const;
+
+/** PEFT's LoraConfig, with fms-hf-tuning's defaults for r, alpha and dropout. */
+export const loraArgumentTable = [
   { name: "r", type: "integer", default: 8, minimum: 1, help: "Rank of the adapter." },
   {
     name: "lora_alpha",
@@ -159,4 +162,39 @@ export const peftArgumentTable = [
     help: "Alphas of single modules: {name or expression: lora_alpha}.",
   },
   { name: "fan_in_fan_out", type: "boolean", default: false, help: "Weights are stored as [in, out]." },
+  {
+    name: "target_parameters",
+    type: "strings",
+    default: null,
+    help: "Weights of experts to adapt: experts.gate_up_proj, experts.down_proj; gate.weight is the router. Needs lora_dropout 0.",
+  },
+  {
+    name: "ensure_weight_tying",
+    type: "boolean",
+    default: false,
+    help: "Where embedding and output head share a weight, adapt both alike.",
+  },
 ] as const;
+
+/** fms-hf-tuning's PromptTuningConfig, for `--peft_method pt`. */
+export const promptTuningArgumentTable = [
+  {
+    name: "prompt_tuning_init",
+    type: "string",
+    default: "TEXT",
+    choices: ["TEXT", "RANDOM", "SAMPLE_VOCAB"],
+    help: "Where the vectors start: at the embeddings of a text, at random, or at those of random tokens.",
+    huggingFaceDefault: "RANDOM",
+  },
+  { name: "num_virtual_tokens", type: "integer", default: 8, minimum: 1, help: "How many vectors there are." },
+  {
+    name: "prompt_tuning_init_text",
+    type: "string",
+    default: "Classify if the tweet is a complaint or not:",
+    help: "The text for prompt_tuning_init TEXT, repeated or cut to num_virtual_tokens.",
+    huggingFaceDefault: null,
+  },
+] as const;
+
+/** fms-hf-tuning's choice of PEFT method, and the settings of each. */
+export const peftArgumentTable = [...peftMethodTable, ...loraArgumentTable, ...promptTuningArgumentTable] as const;

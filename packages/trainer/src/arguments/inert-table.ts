@@ -8,7 +8,6 @@ const noHub = "nothing is uploaded; use the hub's own tools on output_dir";
 const noTracker = "only file_logger is built in; a callback can feed any tracker";
 const noMetrics = "evaluation computes the loss only, and keeps no logits";
 const noCompile = "there is no graph compiler here; kernels are compiled ahead";
-const promptTuning = "prompt tuning is not implemented; use --peft_method lora";
 const fsdp = "weights are not sharded over ranks";
 const fixedDevice = "the device is chosen by --device";
 
@@ -277,13 +276,6 @@ export const inertArgumentTable: readonly InertArgumentDefinition[] = [
   },
   { name: "lora_bias", type: "boolean", default: false, unsupported: "adapters have no bias" },
   {
-    name: "target_parameters",
-    type: "strings",
-    default: null,
-    unsupported: "adapters are put on modules; use target_modules",
-  },
-  { name: "ensure_weight_tying", type: "boolean", default: false, ignored: "tied weights stay tied" },
-  {
     name: "alora_invocation_string",
     type: "string",
     default: null,
@@ -294,13 +286,5 @@ export const inertArgumentTable: readonly InertArgumentDefinition[] = [
     type: "integers",
     default: null,
     unsupported: "activated LoRA is not implemented; use --peft_method lora",
-  },
-  { name: "num_virtual_tokens", type: "integer", default: 8, unsupported: promptTuning },
-  { name: "prompt_tuning_init", type: "string", default: "TEXT", unsupported: promptTuning },
-  {
-    name: "prompt_tuning_init_text",
-    type: "string",
-    default: "Classify if the tweet is a complaint or not:",
-    unsupported: promptTuning,
   },
 ];

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { CausalLM, Checkpoint, modelTensors, PeftModel, SafetensorsFile, savePretrained } from "@fms-accel/models";
+import { AdapterModel, CausalLM, Checkpoint, modelTensors, SafetensorsFile, savePretrained } from "@fms-accel/models";
 import { noGrad, scope, type Tensor } from "@fms-accel/tensor";
 import { TrainingCheckpointError } from "../errors.ts";
 import type { TrainableModel } from "../slots.ts";
@@ -8,13 +8,13 @@ import type { ModelFiles } from "./model-files.ts";
 /** Hugging Face's layout: an adapter's files for a PEFT model, config.json and safetensors for any other. */
 export const pretrainedFiles: ModelFiles<TrainableModel> = {
   save(model, directory) {
-    if (model instanceof PeftModel) model.savePretrained(directory);
+    if (model instanceof AdapterModel) model.savePretrained(directory);
     else savePretrained(requireCausalLM(model), directory);
   },
 
   restore(model, directory) {
-    if (model instanceof PeftModel) {
-      for (const adapter of model.peftConfig.keys()) restoreAdapter(model, adapter, directory);
+    if (model instanceof AdapterModel) {
+      for (const adapter of model.adapterNames) restoreAdapter(model, adapter, directory);
       return;
     }
     const own = modelTensors(requireCausalLM(model));
@@ -24,7 +24,7 @@ export const pretrainedFiles: ModelFiles<TrainableModel> = {
 };
 
 /** The adapter named default lies in the folder itself, others in a folder of their name. */
-function restoreAdapter(model: PeftModel, adapter: string, directory: string): void {
+function restoreAdapter(model: AdapterModel, adapter: string, directory: string): void {
   const folder = adapter === "default" ? directory : join(directory, adapter);
   using file = SafetensorsFile.open(join(folder, "adapter_model.safetensors"));
   scope(() => {
