@@ -106,9 +106,9 @@ async function createBase(
 
 function loraConfig(peft: PeftArguments, base: string | null): LoraConfig {
   const names = new Set(loraArgumentTable.map(({ name }) => camelCase(name)));
-  const settings = Object.fromEntries(Object.entries(peft).filter(([name]) => names.has(name)));
   // The patterns are JSON objects so far; LoraConfig checks their values.
-  return new LoraConfig({ ...settings, baseModelNameOrPath: base } as LoraConfigOptions);
+  const settings: LoraConfigOptions = Object.fromEntries(Object.entries(peft).filter(([name]) => names.has(name)));
+  return new LoraConfig({ ...settings, baseModelNameOrPath: base });
 }
 
 /** As in fms-hf-tuning, the tokenizer of the first text is the run's. */

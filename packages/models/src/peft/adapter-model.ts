@@ -1,6 +1,5 @@
 import { Module, type Parameter, type Tensor } from "@fms-accel/tensor";
 
-import type { CausalLMConfig } from "../config/causal-lm-config.ts";
 import { CausalLM, type TiedWeight } from "../modeling/causal-lm.ts";
 
 /** The adapter's name when the caller gives none; its files are saved to the top of the directory. */
@@ -17,7 +16,7 @@ class AdaptedModel<M extends CausalLM> extends Module {
 }
 
 /** A language model whose own parameters are frozen, with something small that is trained instead and saved alone. */
-export abstract class AdapterModel<M extends CausalLM<CausalLMConfig> = CausalLM> extends CausalLM<M["config"]> {
+export abstract class AdapterModel<M extends CausalLM = CausalLM> extends CausalLM<M["config"]> {
   readonly base_model: AdaptedModel<M>;
 
   constructor(model: M) {

@@ -54,7 +54,7 @@ const PROMPT_TUNING_FIELDS: FieldTable = {
       {
         default: "RANDOM",
         expected: INITIALISATIONS.map((name) => `"${name}"`).join(", "),
-        accepts: (value) => INITIALISATIONS.includes(String(value)),
+        accepts: (value) => typeof value === "string" && INITIALISATIONS.includes(value),
       },
     ],
     ["prompt_tuning_init_text", text],

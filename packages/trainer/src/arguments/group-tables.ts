@@ -197,4 +197,8 @@ export const promptTuningArgumentTable = [
 ] as const;
 
 /** fms-hf-tuning's choice of PEFT method, and the settings of each. */
-export const peftArgumentTable = [...peftMethodTable, ...loraArgumentTable, ...promptTuningArgumentTable] as const;
+export const peftArgumentTable: readonly [
+  ...typeof peftMethodTable,
+  ...typeof loraArgumentTable,
+  ...typeof promptTuningArgumentTable,
+] = [...peftMethodTable, ...loraArgumentTable, ...promptTuningArgumentTable];
