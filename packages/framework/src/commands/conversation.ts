@@ -1,5 +1,6 @@
 import { createInterface, type Interface } from "node:readline/promises";
 import { printLine, type Terminal } from "../cli/terminal.ts";
+import type { AdapterSwitch } from "./adapter-switch.ts";
 import type { Prompt, PromptMessage } from "./prompts.ts";
 import type { Answer, RespondOptions } from "./responder.ts";
 
@@ -12,6 +13,8 @@ export interface ConversationOptions {
   /** Write turns with the chat template and remember them; else every line is a text to go on with. */
   readonly chat: boolean;
   readonly system: string | null;
+  /** Adapters that `/adapter` chooses from. */
+  readonly adapters?: AdapterSwitch | undefined;
 }
 
 const help = `/reset  forget the conversation
@@ -20,11 +23,13 @@ const help = `/reset  forget the conversation
 Ctrl-C  stop an answer; at the prompt: leave
 A line that ends with \\ goes on in the next one.`;
 
+const adapterHelp = "/adapter 2  answer with the second adapter; several numbers, all or none; alone: list them";
+
 /** Asks for lines and streams the answers until the input ends. */
 export async function converse(
   partner: ConversationPartner,
   terminal: Terminal,
-  { chat, system }: ConversationOptions,
+  { chat, system, adapters }: ConversationOptions,
 ): Promise<void> {
   const { input, output, colors } = terminal;
   const lines = createInterface({ input, output, prompt: colors.cyan("> "), terminal: output.isTTY === true });
@@ -38,8 +43,9 @@ export async function converse(
   printLine(output, colors.dim(`${chat ? "A conversation" : "Every line is gone on with"}; /help lists commands.`));
   for await (const question of questions(lines)) {
     if (question === "/exit") break;
-    if (question === "/help") printLine(output, help);
+    if (question === "/help") printLine(output, adapters === undefined ? help : `${adapterHelp}\n${help}`);
     else if (question === "/reset") messages = opening;
+    else if (adapters !== undefined && /^\/adapter(\s|$)/.test(question)) switchAdapters(adapters, question, terminal);
     else if (question.startsWith("/"))
       printLine(output, `There is no command ${question.split(" ")[0]}; /help lists them.`);
     else if (question !== "") {
@@ -52,6 +58,14 @@ export async function converse(
     lines.prompt();
   }
   lines.close();
+}
+
+function switchAdapters(adapters: AdapterSwitch, command: string, { output }: Terminal): void {
+  const words = command.slice("/adapter".length).trim();
+  if (words !== "" && !adapters.use(words)) {
+    printLine(output, `There is no adapter ${words}. Give numbers from the list, all or none:`);
+  }
+  adapters.lines.forEach((line) => printLine(output, line));
 }
 
 /** Streams one answer; undefined when it was stopped. */

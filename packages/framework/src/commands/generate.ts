@@ -5,6 +5,7 @@ import { selectRows } from "../cli/flag-table.ts";
 import { printLine, type Terminal } from "../cli/terminal.ts";
 import { UsageError } from "../errors.ts";
 import { converse } from "./conversation.ts";
+import { adapterSwitch } from "./adapter-switch.ts";
 import { adapterChoice, adapterTable } from "./adapter-flags.ts";
 import { modelFolder, readInvocation } from "./invocation-values.ts";
 import { dtypeRow, loadForUse } from "./load-for-use.ts";
@@ -131,9 +132,10 @@ export const generateCommand: CommandDefinition = {
     if (interactive && own.json)
       throw new UsageError("--json needs prompts: --prompt, --prompt_file or standard input.");
     const prompts = interactive ? [] : await readPrompts({ prompts: own.prompt, file: own.promptFile }, terminal);
+    const adapters = adapterChoice(own);
     const loaded = await loadForUse({
       ...model,
-      adapters: adapterChoice(own),
+      adapters,
       folder: modelFolder(invocation, model.modelNameOrPath),
       dtype: own.torchDtype,
       chatTemplate: data.chatTemplate,
@@ -145,8 +147,10 @@ export const generateCommand: CommandDefinition = {
       device: modelDevice(loaded.model),
     });
     const chat = own.chat ?? (own.system !== null || (interactive && responder.hasChatTemplate));
-    if (interactive) await converse(responder, terminal, { chat, system: own.system });
-    else
+    if (interactive) {
+      const choice = adapterSwitch(loaded.model, adapters.folders);
+      await converse(responder, terminal, { chat, system: own.system, adapters: choice });
+    } else
       await answerAll(responder, chat ? prompts.map((prompt) => asChat(prompt, own.system)) : prompts, own, terminal);
     return 0;
   },

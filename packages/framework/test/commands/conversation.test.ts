@@ -1,7 +1,10 @@
 import { PassThrough } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
+import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@fms-accel/models";
+import { fixturePath } from "@fms-accel/test-utilities";
 import { describe, expect, it } from "vitest";
 import { createTerminal } from "../../src/cli/terminal.ts";
+import { AdapterSwitch } from "../../src/commands/adapter-switch.ts";
 import { converse, type ConversationPartner } from "../../src/commands/conversation.ts";
 import type { Prompt, PromptMessage } from "../../src/commands/prompts.ts";
 import { captureTerminal } from "../cli/captured-terminal.ts";
@@ -45,6 +48,29 @@ describe("a conversation", () => {
     expect(talk.asked).toEqual([{ kind: "text", text: "once \nupon" }]);
     expect(output()).toContain("There is no command /nothing;");
     expect(output()).toContain("/reset  forget");
+  });
+
+  it("chooses adapters between answers", async () => {
+    const base = await AutoModelForCausalLM.fromPretrained(fixturePath("models", "llama"));
+    const model = getPeftModel(base, new LoraConfig({ r: 2 }));
+    model.addAdapter(new LoraConfig({ r: 3 }), { adapterName: "adapter_2" });
+    const lines = ["/adapter", "/adapter 2", "one", "/adapter all", "/adapter none", "/adapter 3", "/help", "/exit"];
+    const { terminal, output } = captureTerminal({ input: `${lines.join("\n")}\n` });
+    const talk = partner();
+    const used: string[][] = [];
+    const watching: ConversationPartner = {
+      respond: (prompts, options) => {
+        used.push([...model.activeAdapters]);
+        return talk.respond(prompts, options);
+      },
+    };
+    await converse(watching, terminal, { chat: true, system: null, adapters: new AdapterSwitch(model, ["a", "b"]) });
+    expect(used).toEqual([["adapter_2"]]);
+    const lists = ["* 1  a\n  2  b\n", "  1  a\n* 2  b\n", "* 1  a\n* 2  b\n", "  1  a\n  2  b\n"];
+    for (const list of lists) expect(output()).toContain(list);
+    expect(output()).toContain("There is no adapter 3.");
+    expect(output()).toContain("/adapter 2  answer with");
+    expect(model.activeAdapters).toEqual([]);
   });
 
   it("stops an answer at Ctrl-C and forgets the question", async () => {
