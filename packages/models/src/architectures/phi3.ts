@@ -35,9 +35,28 @@ const configFields = z.object({
   embd_pdrop: z.literal(0).default(0),
 });
 
+/** The first files call LongRoPE "su", or "yarn", which it is not. */
+function renameRope(section: Record<string, unknown> | null | undefined): Record<string, unknown> | null | undefined {
+  const rename = (name: unknown): unknown => (name === "su" || name === "yarn" ? "longrope" : name);
+  return (
+    section &&
+    Object.fromEntries(
+      Object.entries(section).map(([key, value]) => [
+        key,
+        key === "type" || key === "rope_type" ? rename(value) : value,
+      ]),
+    )
+  );
+}
+
 export function parsePhi3Config(source: ConfigSource): Phi3Config {
   checkUnreadKeys(source, Object.keys(configFields.shape));
-  const fields = parseWith(source, configFields, source.json);
+  const written = parseWith(source, configFields, source.json);
+  const fields = {
+    ...written,
+    rope_scaling: renameRope(written.rope_scaling),
+    rope_parameters: renameRope(written.rope_parameters),
+  };
   return {
     modelType: "phi3",
     architecture: "Phi3ForCausalLM",

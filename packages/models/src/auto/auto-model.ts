@@ -60,7 +60,7 @@ export const AutoModelForCausalLM = {
     const parsed = architecture.parseConfig(source);
     const dtype = chooseDType(options.dtype, parsed);
     const model = createModel(source, architecture, parsed, dtype, options);
-    initialiseWeights(model, parsed.initializerRange, new Generator(options.seed ?? 0));
+    initialiseWeights(model, new Generator(options.seed ?? 0));
     model.eval();
     return model;
   },

@@ -66,4 +66,9 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
 
   /** Parameters that the model uses in more than one place. */
   abstract tiedWeights(): readonly TiedWeight[];
+
+  /** Deviation of the normally distributed initial weights of a module. @param _module its name in the model */
+  initialDeviation(_module: string): number {
+    return this.config.initializerRange;
+  }
 }

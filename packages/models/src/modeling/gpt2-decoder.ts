@@ -105,4 +105,10 @@ export class Gpt2DecoderForCausalLM<C extends Gpt2LikeConfig> extends CausalLM<C
   override tiedWeights(): readonly TiedWeight[] {
     return this.config.tieWordEmbeddings ? [["transformer.wte.weight", "lm_head.weight"]] : [];
   }
+
+  /** What is added to the residual, twice a block, begins smaller, so that the sum over all blocks does not grow with their number. */
+  override initialDeviation(module: string): number {
+    const { initializerRange, numHiddenLayers } = this.config;
+    return module.endsWith(".c_proj") ? initializerRange / Math.sqrt(2 * numHiddenLayers) : initializerRange;
+  }
 }

@@ -15,6 +15,7 @@ import {
 
 import { ModelsError } from "../errors.ts";
 import { Conv1D } from "../layers/conv1d.ts";
+import type { CausalLM } from "./causal-lm.ts";
 
 /** A module that knows the initial values of the parameters that it holds itself. */
 export interface SelfInitialising extends Module {
@@ -26,13 +27,13 @@ export interface SelfInitialising extends Module {
 }
 
 /**
- * Hugging Face's initialisation: matrices normal with deviation `range`, biases 0, norms 1, the padding row of an embedding
- * 0. The same generator state gives the same weights.
+ * Hugging Face's initialisation: matrices normal with the model's `initialDeviation`, biases 0, norms 1, the padding row of an
+ * embedding 0. The same generator state gives the same weights.
  */
-export function initialiseWeights(model: Module, range: number, generator: Generator): void {
+export function initialiseWeights(model: CausalLM, generator: Generator): void {
   noGrad(() => {
     for (const [name, module] of model.namedModules()) {
-      scope(() => initialiseModule(name, module, range, generator));
+      scope(() => initialiseModule(name, module, model.initialDeviation(name), generator));
     }
   });
 }

@@ -46,6 +46,24 @@ describe("AutoModelForCausalLM.fromConfig", () => {
     expect(row(6).every((value) => value !== 0)).toBe(true);
   });
 
+  it.each(["gpt2", "gpt_bigcode"])("makes what %s adds to the residual smaller, by the number of layers", (name) => {
+    const json = readJsonFixture<Record<string, unknown>>("models", name, "config.json");
+    const model = AutoModelForCausalLM.fromConfig(
+      { ...json, n_embd: 128, n_layer: 8, initializer_range: 0.04 },
+      {
+        dtype: "float32",
+      },
+    );
+    for (const [parameter, numbers] of values(model)) {
+      if (!/h\.\d+\..*weight$/.test(parameter) || parameter.includes("ln_")) {
+        continue;
+      }
+      const deviation = Math.sqrt(numbers.reduce((sum, value) => sum + value ** 2, 0) / numbers.length);
+      const expected = parameter.includes("c_proj") ? 0.01 : 0.04;
+      expect(Math.abs(deviation / expected - 1), parameter).toBeLessThan(6 / Math.sqrt(2 * numbers.length));
+    }
+  });
+
   it("gives the same weights for the same seed only", () => {
     const [first, again, other] = [draw(1), draw(1), draw(2)];
     const name = "model.layers.1.mlp.up_proj.weight";

@@ -65,6 +65,16 @@ describe("windows", () => {
 });
 
 describe("what each architecture reads in its own way", () => {
+  it.each(["su", "yarn"])("Phi-3 with LongRoPE under its first name %s", (type) => {
+    const factors = { short_factor: [1, 1, 1, 1], long_factor: [2, 2, 2, 2] };
+    const rope = (kind: string): CausalLMConfig["rope"] =>
+      parse("phi3", { rope_scaling: { type: kind, ...factors }, original_max_position_embeddings: 16 }).rope;
+    expect(rope(type)).toEqual(rope("longrope"));
+    expect(rope(type)).toMatchObject({ ropeType: "longrope", longFactor: [2, 2, 2, 2] });
+    const llama = { rope_scaling: { type: "su", ...factors } };
+    expect(() => parse("llama", llama)).toThrow(/expected one of default, .*found "su"/);
+  });
+
   it.each<[string, Json, readonly string[], Json]>([
     ["smollm3", { num_hidden_layers: 5 }, ["no_rope_layers"], { rotates: [true, true, true, false, true] }],
     ["gemma3_text", {}, [], { localRope: { ropeType: "default", ropeTheta: 10_000 } }],
