@@ -146,6 +146,14 @@ export {
   Starcoder2MLP,
   Starcoder2Model,
 } from "./architectures/starcoder2.ts";
+export {
+  StableLmAttention,
+  type StableLmConfig,
+  StableLmDecoderLayer,
+  StableLmForCausalLM,
+  StableLmLayerNormPerHead,
+  StableLmModel,
+} from "./architectures/stablelm.ts";
 
 // ---- Configuration -------------------------------------------------------------------------------------------------
 export type { CausalLMConfig } from "./config/causal-lm-config.ts";

@@ -19,6 +19,7 @@ import { qwen2 } from "./qwen2.ts";
 import { qwen3 } from "./qwen3.ts";
 import { qwen3Moe } from "./qwen3-moe.ts";
 import { smolLM3 } from "./smollm3.ts";
+import { stableLm } from "./stablelm.ts";
 import { starcoder2 } from "./starcoder2.ts";
 
 /** Every architecture that this package opens. */
@@ -35,6 +36,7 @@ export const ARCHITECTURES: readonly Architecture[] = [
   gemma2,
   gemma3Text,
   starcoder2,
+  stableLm,
   gptBigCode,
   gpt2,
   gptNeoX,

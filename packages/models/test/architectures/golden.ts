@@ -35,6 +35,8 @@ export const DENSE_CASES: readonly string[] = [
   "gpt_bigcode-mha",
   "gpt2",
   "gpt_neox",
+  "stablelm",
+  "stablelm-parallel",
 ];
 
 export interface ExpectedDocument {
