@@ -36,17 +36,14 @@ const configFields = z.object({
 });
 
 /** The first files call LongRoPE "su", or "yarn", which it is not. */
+const FIRST_NAMES: readonly unknown[] = ["su", "yarn"];
+
 function renameRope(section: Record<string, unknown> | null | undefined): Record<string, unknown> | null | undefined {
-  const rename = (name: unknown): unknown => (name === "su" || name === "yarn" ? "longrope" : name);
-  return (
-    section &&
-    Object.fromEntries(
-      Object.entries(section).map(([key, value]) => [
-        key,
-        key === "type" || key === "rope_type" ? rename(value) : value,
-      ]),
-    )
-  );
+  const entries = Object.entries(section ?? {}).map(([key, value]) => {
+    const isName = (key === "type" || key === "rope_type") && FIRST_NAMES.includes(value);
+    return [key, isName ? "longrope" : value] as const;
+  });
+  return section && Object.fromEntries(entries);
 }
 
 export function parsePhi3Config(source: ConfigSource): Phi3Config {

@@ -9,7 +9,7 @@ import { ConfigError } from "../../src/errors.ts";
 import { DENSE_CASES } from "../architectures/golden.ts";
 import { Chance, fuzzCount, mutateJson } from "../fuzz.ts";
 
-const CASES = [...DENSE_CASES, "gpt2-hub"];
+const CASES = [...DENSE_CASES, "gpt2-hub", "mixtral", "granitemoe", "granitemoeshared", "qwen3_moe"];
 const FORMS = CASES.flatMap((name) => ["config.json", "config.v5.json"].map((file) => [name, file] as const));
 
 /** Keys that say how the model computes: none of them may be changed without an error, another setting, or a warning. */
@@ -61,6 +61,18 @@ const MATHS = [
   "scale_attn_weights",
   "scale_attn_by_inverse_layer_idx",
   "use_bias",
+  "use_qkv_bias",
+  "qk_layernorm",
+  "num_local_experts",
+  "num_experts",
+  "num_experts_per_tok",
+  "moe_intermediate_size",
+  "shared_intermediate_size",
+  "norm_topk_prob",
+  "decoder_sparse_step",
+  "mlp_only_layers",
+  "router_aux_loss_coef",
+  "output_router_logits",
 ];
 
 function settings(config: CausalLMConfig): string {
