@@ -7,7 +7,7 @@ import { z } from "zod";
 
 import { type ConfigSource, parseWith } from "../config/config-source.ts";
 import { type DecoderConfig, decoderFields, parseDecoder } from "../config/decoder-config.ts";
-import { positive } from "../config/fields.ts";
+import { cap, positive } from "../config/fields.ts";
 import { gemmaActivationFields, parseGemmaActivation } from "../config/gemma-activation.ts";
 import { checkUnreadKeys } from "../config/inert-keys.ts";
 import { type LayerWindows, parseLayerWindows, windowFields } from "../config/layer-windows.ts";
@@ -42,8 +42,8 @@ const configFields = z.object({
   attention_bias: z.boolean().default(false),
   ...windowFields,
   query_pre_attn_scalar: positive.default(256),
-  attn_logit_softcapping: positive.nullable().default(50),
-  final_logit_softcapping: positive.nullable().default(30),
+  attn_logit_softcapping: cap.nullable().default(50),
+  final_logit_softcapping: cap.nullable().default(30),
   use_bidirectional_attention: z.literal(false).nullable().optional(),
 });
 

@@ -7,7 +7,7 @@ import { z } from "zod";
 
 import { type ConfigSource, parseWith } from "../config/config-source.ts";
 import { type DecoderConfig, decoderFields, parseDecoder } from "../config/decoder-config.ts";
-import { positive, size } from "../config/fields.ts";
+import { cap, positive, size } from "../config/fields.ts";
 import { parseRope } from "../config/rope-fields.ts";
 import { gemmaActivationFields, parseGemmaActivation } from "../config/gemma-activation.ts";
 import { checkUnreadKeys } from "../config/inert-keys.ts";
@@ -53,8 +53,8 @@ const configFields = z.object({
   attention_bias: z.boolean().default(false),
   ...windowFields,
   query_pre_attn_scalar: positive.default(256),
-  attn_logit_softcapping: positive.nullable().default(null),
-  final_logit_softcapping: positive.nullable().default(null),
+  attn_logit_softcapping: cap.nullable().default(null),
+  final_logit_softcapping: cap.nullable().default(null),
   rope_local_base_freq: positive.nullable().optional(),
   /** Every so many layers one sees everything. Files with layer_types do not need it. */
   sliding_window_pattern: size.optional(),

@@ -7,7 +7,7 @@ import { z } from "zod";
 
 import { type ConfigSource, parseWith } from "../config/config-source.ts";
 import { type DecoderConfig, decoderFields, parseDecoder } from "../config/decoder-config.ts";
-import { positive } from "../config/fields.ts";
+import { multiplier, positive } from "../config/fields.ts";
 import { checkUnreadKeys } from "../config/inert-keys.ts";
 import { ACTIVATION_NAMES, type ActivationName } from "../layers/activations.ts";
 import { attendHeads, splitHeads } from "../layers/attend-heads.ts";
@@ -32,9 +32,6 @@ export interface GraniteConfig extends DecoderConfig {
   /** What logits are divided by. */
   readonly logitsScaling: number;
 }
-
-/** Beyond what float16 can hold it is damage, and nothing but infinities would come of it. */
-const multiplier = z.number().min(0).max(65_504);
 
 const configFields = z.object({
   ...decoderFields,

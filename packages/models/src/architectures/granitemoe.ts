@@ -25,7 +25,7 @@ import { z } from "zod";
 import { type ConfigSource, parseWith } from "../config/config-source.ts";
 import { decoderFields, parseDecoder } from "../config/decoder-config.ts";
 import { expertFields, type ExpertsConfig, parseExperts } from "../config/expert-fields.ts";
-import { positive } from "../config/fields.ts";
+import { multiplier, positive } from "../config/fields.ts";
 import { checkUnreadKeys } from "../config/inert-keys.ts";
 import { ACTIVATION_NAMES, type Activation, activation, type ActivationName } from "../layers/activations.ts";
 import { mixtureOfExperts, type Routing } from "../layers/experts.ts";
@@ -54,9 +54,9 @@ export const graniteMoeFields: typeof decoderFields &
   hidden_act: z.enum(ACTIVATION_NAMES).default("silu"),
   rms_norm_eps: positive.default(1e-6),
   attention_bias: z.boolean().default(false),
-  embedding_multiplier: z.number().default(1),
-  attention_multiplier: z.number().default(1),
-  residual_multiplier: z.number().default(1),
+  embedding_multiplier: multiplier.default(1),
+  attention_multiplier: multiplier.default(1),
+  residual_multiplier: multiplier.default(1),
   logits_scaling: positive.default(1),
 };
 

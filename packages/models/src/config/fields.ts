@@ -12,6 +12,12 @@ export const layerCount: z.ZodNumber = z.int().min(1).max(10_000);
 
 export const positive: z.ZodNumber = z.number().gt(0);
 
+/** A factor of activations. Beyond what float16 can hold it is damage, and nothing but infinities would come of it. */
+export const multiplier: z.ZodNumber = z.number().min(0).max(65_504);
+
+/** What caps scores or logits; also below what float16 can hold, and above what divides without overflow. */
+export const cap: z.ZodNumber = z.number().min(1e-4).max(65_504);
+
 /** Probability of dropping a value. */
 export const dropoutRate: z.ZodNumber = z.number().min(0).lt(1);
 
