@@ -31,6 +31,19 @@ export { flattenSamples, type FlattenedBatch, type FlattenOptions } from "./padd
 export { paddingFreeRule } from "./padding-free/padding-free-rule.ts";
 export { variableLengthCausalAttention } from "./padding-free/variable-length-causal-attention.ts";
 
+// ---- Seeing it -----------------------------------------------------------------------------------------------------------------
+export { attentionPicture } from "./preview/attention-picture.ts";
+export {
+  drawBatch,
+  drawScale,
+  letterOf,
+  type DrawingColors,
+  type DrawingOptions,
+  type DrawnSample,
+} from "./preview/batch-drawing.ts";
+export { comparePacking, type CompareOptions, type PackingLoss } from "./commands/compare-packing.ts";
+export { commands } from "./commands/index.ts";
+
 // ---- Plugins -------------------------------------------------------------------------------------------------------------------
 export { multipackAccelerationPlugin } from "./data/multipack-plugin.ts";
 export { paddingFreeAccelerationPlugin } from "./padding-free/padding-free-plugin.ts";

@@ -63,6 +63,17 @@ export type { CommandDefinition, Invocation } from "./cli/command-definition.ts"
 export { createTerminal, processTerminal } from "./cli/terminal.ts";
 export type { Terminal } from "./cli/terminal.ts";
 
+// ---- For commands of plugins
+export { withPluginCommands } from "./plugins/plugin-commands.ts";
+export { selectRows } from "./cli/flag-table.ts";
+export type { FlagGroup, FlagRow } from "./cli/flag-table.ts";
+export { printLine } from "./cli/terminal.ts";
+export { modelFolder, readInvocation } from "./commands/invocation-values.ts";
+export type { InvocationValues } from "./commands/invocation-values.ts";
+export { loadForUse, loadTokenizer, tokenizerFolder } from "./commands/load-for-use.ts";
+export type { LoadedModel, LoadOptions } from "./commands/load-for-use.ts";
+export { sampleOptions } from "./commands/train.ts";
+
 // ---- Terminal output
 export { renderCurve, wantsLogarithm } from "./terminal/loss-chart.ts";
 export type { CurvePoint } from "./terminal/loss-chart.ts";

@@ -34,6 +34,7 @@ export const pluginCatalogue: readonly CataloguedPackage[] = [
     description: "Attention without padding, and samples packed by length.",
     paths: ["training.attention.padding_free", "training.dataloader.multipack"],
     options: ["padding_free", "multipack", "packing_capacity", "packing_rows"],
+    commands: ["assert-packing", "preview --packing"],
   },
   {
     packageName: "@fms-accel/accelerated-moe",

@@ -2,12 +2,13 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { moduleResolve } from "import-meta-resolve";
+import type { CommandEntry } from "../cli/main.ts";
 import type { AccelerationPlugin } from "./acceleration-plugin.ts";
 import { findIncompatibility } from "./compatibility.ts";
 import type { PluginPackage } from "./find-plugin-packages.ts";
 import { readPackageFile, type PackageFile } from "./package-file.ts";
 import type { PluginProblem, PluginProblemKind, PluginRegistration } from "./plugin-discovery.ts";
-import { findShapeFault } from "./plugin-shape.ts";
+import { findCommandFault, findShapeFault } from "./plugin-shape.ts";
 
 /** Loads the code of a plugin package. What goes wrong is returned, not thrown: it matters only if the configuration needs the package. */
 export async function loadPluginPackage(found: PluginPackage): Promise<PluginRegistration | PluginProblem> {
@@ -21,9 +22,11 @@ export async function loadPluginPackage(found: PluginPackage): Promise<PluginReg
   const incompatibility = findIncompatibility(file, found.directory);
   if (incompatibility !== undefined) return { ...found, ...incompatibility };
   let exported: unknown;
+  let commands: unknown;
   try {
-    const module = (await import(entryOf(found, file))) as { readonly plugins?: unknown };
+    const module = (await import(entryOf(found, file))) as { readonly plugins?: unknown; readonly commands?: unknown };
     exported = module.plugins;
+    commands = module.commands ?? [];
   } catch (error) {
     return isNativeFailure(error)
       ? problem(
@@ -39,10 +42,14 @@ export async function loadPluginPackage(found: PluginPackage): Promise<PluginReg
           "Install it again; if that does not help, its authors should know.",
         );
   }
-  const fault = findShapeFault(exported, found.manifest);
+  const fault = findShapeFault(exported, found.manifest) ?? findCommandFault(commands, found.manifest);
   if (fault !== undefined)
     return problem("manifest", fault, "This is for its authors to mend; another version of it may do.");
-  return { ...found, plugins: exported as readonly AccelerationPlugin[] };
+  return {
+    ...found,
+    plugins: exported as readonly AccelerationPlugin[],
+    commands: commands as readonly CommandEntry[],
+  };
 }
 
 /** The module of `entry`, by the package's own exports, so that the package manager's layout does not matter. */

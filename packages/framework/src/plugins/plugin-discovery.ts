@@ -1,3 +1,4 @@
+import type { CommandEntry } from "../cli/main.ts";
 import type { AccelerationPlugin } from "./acceleration-plugin.ts";
 import type { PluginManifest } from "./plugin-manifest.ts";
 
@@ -9,6 +10,8 @@ export interface PluginRegistration {
   readonly directory: string | undefined;
   readonly manifest: PluginManifest;
   readonly plugins: readonly AccelerationPlugin[];
+  /** Commands of the command line that it adds. */
+  readonly commands?: readonly CommandEntry[];
 }
 
 /**

@@ -25,6 +25,8 @@ export interface PluginManifest {
   readonly paths: readonly string[];
   /** The flags that its plugins add, without `--`. */
   readonly options: readonly string[];
+  /** The commands that the entry's module exports as `commands`, by name: "assert-packing", or "preview --packing" for a mode of one that there is. */
+  readonly commands?: readonly string[];
 }
 
 const path = z
@@ -42,6 +44,9 @@ const manifestFields = z.strictObject({
     .default("."),
   paths: z.array(path).min(1),
   options: z.array(z.string().regex(/^[a-z]\w*$/, "expected a flag without --")).default([]),
+  commands: z
+    .array(z.string().regex(/^[a-z][\w-]*( --[a-z]\w*)?$/, "expected a command, or a command and a flag"))
+    .default([]),
 });
 
 /** @throws PluginError that says what is wrong with which key */

@@ -1,3 +1,4 @@
+import type { CommandEntry } from "../cli/main.ts";
 import type { AccelerationPlugin } from "./acceleration-plugin.ts";
 import type { PluginManifest } from "./plugin-manifest.ts";
 
@@ -21,6 +22,21 @@ export function findShapeFault(exported: unknown, manifest: PluginManifest | und
       manifest.options,
       plugins.flatMap(({ options }) => options?.map(({ name }) => name) ?? []),
     )
+  );
+}
+
+/** The same of what it exports as its commands. */
+export function findCommandFault(exported: unknown, { commands = [] }: PluginManifest): string | undefined {
+  if (!Array.isArray(exported)) return 'what its entry exports as "commands" is no array.';
+  const found = exported as readonly (Partial<CommandEntry> | null)[];
+  const wrong = found.findIndex(
+    (entry) => typeof entry?.name !== "string" || typeof entry.summary !== "string" || typeof entry.load !== "function",
+  );
+  if (wrong >= 0) return `commands[${wrong}] is no command: it needs a name, a summary and a function "load".`;
+  return difference(
+    "commands",
+    commands,
+    found.map((entry) => entry?.name ?? ""),
   );
 }
 
