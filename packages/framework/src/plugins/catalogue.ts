@@ -34,7 +34,10 @@ export const pluginCatalogue: readonly CataloguedPackage[] = [
     description: "Attention without padding, and samples packed by length.",
     paths: ["training.attention.padding_free", "training.dataloader.multipack"],
     options: ["padding_free", "multipack", "packing_capacity", "packing_rows"],
-    commands: ["assert-packing", "preview --packing"],
+    commands: {
+      "assert-packing": "compare the loss of packed samples with that of padded ones",
+      "preview --packing": "draw packed batches, and picture their attention",
+    },
   },
   {
     packageName: "@fms-accel/accelerated-moe",

@@ -24,7 +24,7 @@ export function withPluginCommands(
   if (isBuiltIn && flags.size === 0) return program;
   const added = packages().flatMap((found) => entriesOf(found));
   const missing = pluginCatalogue.flatMap((known) =>
-    (known.commands ?? [])
+    Object.keys(known.commands ?? {})
       .filter((name) => !added.some((entry) => entry.name === name))
       .map((name) => absentCommand(name, known.packageName, known.shortname)),
   );
@@ -52,9 +52,9 @@ function packagesHere(): readonly PluginPackage[] {
 }
 
 function entriesOf(found: PluginPackage): CommandEntry[] {
-  return (found.manifest.commands ?? []).map((name) => ({
+  return Object.entries(found.manifest.commands ?? {}).map(([name, summary]) => ({
     name,
-    summary: `of ${found.packageName}`,
+    summary,
     load: async (): Promise<CommandDefinition> => {
       const loaded = await loadPluginPackage(found);
       if ("kind" in loaded) throw new PluginError(describeProblem(loaded));

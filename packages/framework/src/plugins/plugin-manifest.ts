@@ -25,8 +25,11 @@ export interface PluginManifest {
   readonly paths: readonly string[];
   /** The flags that its plugins add, without `--`. */
   readonly options: readonly string[];
-  /** The commands that the entry's module exports as `commands`, by name: "assert-packing", or "preview --packing" for a mode of one that there is. */
-  readonly commands?: readonly string[];
+  /**
+   * The commands that the entry's module exports as `commands`, with a line on
+   * each: "assert-packing", or "preview --packing" for a mode of a command that there is.
+   */
+  readonly commands?: Readonly<Record<string, string>>;
 }
 
 const path = z
@@ -45,8 +48,8 @@ const manifestFields = z.strictObject({
   paths: z.array(path).min(1),
   options: z.array(z.string().regex(/^[a-z]\w*$/, "expected a flag without --")).default([]),
   commands: z
-    .array(z.string().regex(/^[a-z][\w-]*( --[a-z]\w*)?$/, "expected a command, or a command and a flag"))
-    .default([]),
+    .record(z.string().regex(/^[a-z][\w-]*( --[a-z]\w*)?$/, "expected a command, or a command and a flag"), z.string())
+    .default({}),
 });
 
 /** @throws PluginError that says what is wrong with which key */

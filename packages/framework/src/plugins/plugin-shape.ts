@@ -26,7 +26,7 @@ export function findShapeFault(exported: unknown, manifest: PluginManifest | und
 }
 
 /** The same of what it exports as its commands. */
-export function findCommandFault(exported: unknown, { commands = [] }: PluginManifest): string | undefined {
+export function findCommandFault(exported: unknown, { commands = {} }: PluginManifest): string | undefined {
   if (!Array.isArray(exported)) return 'what its entry exports as "commands" is no array.';
   const found = exported as readonly (Partial<CommandEntry> | null)[];
   const wrong = found.findIndex(
@@ -35,7 +35,7 @@ export function findCommandFault(exported: unknown, { commands = [] }: PluginMan
   if (wrong >= 0) return `commands[${wrong}] is no command: it needs a name, a summary and a function "load".`;
   return difference(
     "commands",
-    commands,
+    Object.keys(commands),
     found.map((entry) => entry?.name ?? ""),
   );
 }
