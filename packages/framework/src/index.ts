@@ -68,6 +68,7 @@ export { withPluginCommands } from "./plugins/plugin-commands.ts";
 export { selectRows } from "./cli/flag-table.ts";
 export type { FlagGroup, FlagRow } from "./cli/flag-table.ts";
 export { printLine } from "./cli/terminal.ts";
+export { adapterChoice, adapterTable, noAdapter } from "./commands/adapter-flags.ts";
 export { modelFolder, readInvocation } from "./commands/invocation-values.ts";
 export type { InvocationValues } from "./commands/invocation-values.ts";
 export { loadForUse, loadTokenizer, tokenizerFolder } from "./commands/load-for-use.ts";

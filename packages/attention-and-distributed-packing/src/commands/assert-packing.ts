@@ -1,4 +1,6 @@
 import {
+  adapterChoice,
+  adapterTable,
   loadForUse,
   modelFolder,
   printLine,
@@ -12,7 +14,7 @@ import {
 import { argumentTables, loadDataset, permutation, preprocessDataset } from "@fms-accel/trainer";
 import { comparePacking, type PackingLoss } from "./compare-packing.ts";
 
-const ownTable = [
+const comparisonTable = [
   {
     name: "dataset",
     type: "strings",
@@ -51,13 +53,18 @@ const ownTable = [
   { name: "json", type: "boolean", default: false, help: "Print one JSON object." },
 ] as const;
 
+const ownTable = [...comparisonTable, ...adapterTable] as const;
+
 export const assertPackingCommand: CommandDefinition = {
   positionals: [["[model]", "folder of a Hugging Face checkpoint"]],
   groups: [
-    { heading: "Comparison", rows: ownTable },
+    { heading: "Comparison", rows: comparisonTable },
     {
       heading: "Model",
-      rows: selectRows(argumentTables.model, ["model_name_or_path", "adapter", "tokenizer_name_or_path", "device"]),
+      rows: [
+        ...selectRows(argumentTables.model, ["model_name_or_path", "tokenizer_name_or_path", "device"]),
+        ...adapterTable,
+      ],
     },
     {
       heading: "Data",
@@ -77,6 +84,7 @@ export const assertPackingCommand: CommandDefinition = {
     const { model, tokenizer } = await loadForUse({
       ...choice,
       folder,
+      adapters: adapterChoice(own),
       dtype: own.torchDtype,
       chatTemplate: data.chatTemplate,
       terminal,

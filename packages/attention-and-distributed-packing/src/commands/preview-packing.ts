@@ -1,5 +1,6 @@
 import {
   loadTokenizer,
+  noAdapter,
   modelFolder,
   printLine,
   readInvocation,
@@ -68,7 +69,7 @@ export const previewPackingCommand: CommandDefinition = {
     const paths = own.data ?? (data.trainingDataPath === null ? null : [data.trainingDataPath]);
     if (paths === null) throw new UsageError("--data is missing: files or folders of samples.");
     const folder = choice.tokenizerNameOrPath ?? modelFolder(invocation, choice.modelNameOrPath);
-    const place = tokenizerFolder({ ...choice, folder, adapter: null });
+    const place = tokenizerFolder({ ...choice, folder, adapters: noAdapter });
     const tokenizer = place === undefined ? undefined : await loadTokenizer(place, data.chatTemplate, terminal);
     using samples = await preprocessDataset(await loadDataset(paths), tokenizer, {
       ...sampleOptions(data),
