@@ -23,7 +23,9 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
   n.out = result.raw();
   n.dtype = x.dtype;
   n.eps = static_cast<float>(eps);
-  kernels_of(x).rms_norm(n);
+  const auto kernel = kernels_of(x).rms_norm;
+  check(kernel != nullptr, "rmsNorm: this device has no kernel for it");
+  kernel(n);
   return result;
 }
 

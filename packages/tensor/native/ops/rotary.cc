@@ -42,7 +42,9 @@ Tensor rotary(const Tensor& x, const Tensor& cos, const Tensor& sin) {
   r.phase_token_stride = r.dim;
   r.out = result.raw();
   r.dtype = x.dtype;
-  kernels_of(x).rotary(r);
+  const auto kernel = kernels_of(x).rotary;
+  check(kernel != nullptr, "rotary: this device has no kernel for it");
+  kernel(r);
   return result;
 }
 

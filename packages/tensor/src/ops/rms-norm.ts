@@ -8,11 +8,11 @@ import { mean } from "./reduce.ts";
 
 /**
  * x / rms(x) · weight over the last dimension of x [..., n], weight [n]. The statistics are float32 whatever x is; the normalised values
- * are rounded to x's dtype before they meet the weight. One pass where no gradient is recorded and the dtypes are equal, else
- * `composedRmsNorm`; both give the same bits.
+ * are rounded to x's dtype before they meet the weight. One pass on the CPU where no gradient is recorded and the dtypes are
+ * equal, else `composedRmsNorm`; both give the same bits.
  */
 export function rmsNorm(x: Tensor, weight: Tensor, eps: number): Tensor {
-  if (x.dtype !== weight.dtype || needsTape([x, weight])) return composedRmsNorm(x, weight, eps);
+  if (x.device !== "cpu" || x.dtype !== weight.dtype || needsTape([x, weight])) return composedRmsNorm(x, weight, eps);
   return new Tensor(native.rmsNorm(x.handle, weight.handle, eps));
 }
 
