@@ -48,7 +48,7 @@ describe("bash completion", () => {
   });
 
   it("offers the values of a flag, files where they are open, and nothing for numbers", () => {
-    expect(complete("train", "--peft_method", "")).toEqual(["none", "lora"]);
+    expect(complete("train", "--peft_method", "")).toEqual(["none", "lora", "pt"]);
     expect(complete("train", "--bf16", "T")).toEqual(["True"]);
     expect(complete("train", "--training_data_path", "da")).toEqual(["data.jsonl"]);
     expect(complete("train", "--r", "")).toEqual([]);

@@ -143,8 +143,9 @@ export function asRows(x: Tensor): Tensor {
 
 /**
  * x [..., in] · weightᵀ + bias → [..., out], with weight [out, in] and bias [out]. The result has x's dtype; a weight of another
- * dtype is rounded to it while packing, and its gradient has the weight's dtype. Where no gradient is recorded, up to eight rows of x are
- * multiplied at the speed at which the weight is read from memory, with sums in an order of their own (native/cpu/few_rows.h).
+ * dtype is rounded to it while packing, and its gradient has the weight's dtype. Where no gradient is recorded, an x of one position of up
+ * to eight sequences, [B, 1, in], as decoding has it, is multiplied at the speed at which the weight is read from memory, with sums in an order
+ * of their own (native/cpu/few_rows.h). Of all other shapes a row has the same bits in any company, recorded or not.
  */
 export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
   if (weight.ndim !== 2 || x.ndim < 1 || x.shape.at(-1) !== weight.shape[1]) {
@@ -160,7 +161,7 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
     native.linear(
       x.handle,
       weight.handle,
-      !isRecorded,
+      !isRecorded && x.ndim === 3 && x.shape[1] === 1,
       dtypeCode(dtype),
       inBFloat16,
       1,

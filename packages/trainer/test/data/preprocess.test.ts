@@ -67,7 +67,7 @@ describe("long, empty and untrainable samples", () => {
     [
       rowsOf(1),
       { longSamples: "cut" } as never,
-      'long_samples is not usable: expected truncate, drop, error, found "cut"',
+      'long_samples is not usable: expected error, truncate, split, drop, found "cut"',
     ],
   ] as [Row[], PreprocessOptions, string][])("is an error when asked for: %#", async (rows, options, message) => {
     const error = await errorOf(() => run(rows, options));
