@@ -8,8 +8,8 @@
 
 namespace fms_accel {
 
-// The kernels in use: those of the instruction set, or dry ones (cpu/dry_run.h). Throws Error when FMS_ACCEL_ISA names an unknown or unavailable instruction
-// set.
+// The kernels in use: those of the instruction set, or dry ones (cpu/dry_run.h). Throws Error when
+// FMS_ACCEL_ISA names an unknown or unavailable instruction set.
 const Kernels& cpu_kernels();
 const char* cpu_isa();
 std::vector<std::string> available_isas();  // best first

@@ -326,8 +326,8 @@ void batches(const char* isa, const GemmKernels& kernels) {
 }
 
 void low_rank_tails(const char* isa, const GemmKernels& kernels) {
-  const int64_t list[][4] = {{1, 33, 2, 1},      {5, 3, 64, 16},   {29, 37, 66, 7},
-                             {100, 96, 1010, 3}, {64, 50, 576, 8}, {40, 1060, 1024, 16},
+  const int64_t list[][4] = {{1, 33, 2, 1},      {5, 3, 64, 16},     {29, 37, 66, 7},
+                             {100, 96, 1010, 3}, {64, 50, 576, 8},   {40, 1060, 1024, 16},
                              {1100, 90, 90, 5},  {33, 70, 1088, 64}, {31, 8, 0, 4}};
   int variant = 0;
   for (const auto& shape : list)
