@@ -2,14 +2,10 @@
 // measured in our process before and after, over the very weights that decoding reads.
 //   node src/compare-generation.mjs [--python venv/bin/python] [--shape 135m] [--dtype bfloat16,float32] [--tokens 128] [--out NAME.csv]
 // Without --python (a virtual environment with peer/requirements.txt) only ours is timed, and the output says so. Nothing else may run meanwhile.
-import { spawnSync } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { runProgram, sayIfPeerIsSkipped, writeFigures } from "./peer-comparison.mjs";
 
-const root = fileURLToPath(new URL("..", import.meta.url));
 const { values: options } = parseArgs({
   options: {
     python: { type: "string" },
@@ -25,14 +21,7 @@ const { values: options } = parseArgs({
 
 function run(command, program, dtype, flags = []) {
   const settings = ["shape", "prompt", "tokens", "repeats"].flatMap((name) => [`--${name}`, options[name]]);
-  const result = spawnSync(command, [program, ...settings, "--dtype", dtype, ...flags], {
-    cwd: root,
-    encoding: "utf8",
-    stdio: ["ignore", "pipe", "inherit"],
-    env: { ...process.env, FMS_ACCEL_NUM_THREADS: options.threads },
-  });
-  if (result.status !== 0) throw new Error(`${command} ${program} ended with ${result.status ?? result.signal}`);
-  return JSON.parse(result.stdout.trim().split("\n").at(-1));
+  return JSON.parse(runProgram(command, [program, ...settings, "--dtype", dtype, ...flags], options.threads).at(-1));
 }
 const ours = (dtype) => run(process.execPath, "src/generate.mjs", dtype);
 const theirs = (dtype) =>
@@ -64,11 +53,5 @@ const results = options.dtype.split(",").map((dtype) => {
   console.log(JSON.stringify(row));
   return row;
 });
-if (options.python === undefined)
-  console.log("the peer was skipped: give --python, a virtual environment with peer/requirements.txt");
-if (options.out !== undefined) {
-  mkdirSync(join(root, "refs"), { recursive: true });
-  const columns = Object.keys(results[0]);
-  const lines = results.map((row) => columns.map((column) => JSON.stringify(row[column] ?? "")).join(";"));
-  writeFileSync(join(root, "refs", options.out), `${columns.join(";")}\n${lines.join("\n")}\n`);
-}
+sayIfPeerIsSkipped(options.python);
+writeFigures(options.out, results);

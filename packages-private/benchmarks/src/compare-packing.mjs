@@ -1,15 +1,11 @@
 // Padding-free multipack training against padded batches, ours and those of Hugging Face + PEFT, on Orca-like lengths in one run.
 //   node src/compare-packing.mjs [--python venv/bin/python] [--samples 32] [--batch 16] [--dtype bfloat16] [--out packing-135m.csv]
 // Without --python (a virtual environment with peer/requirements.txt) only ours are timed, and the output says so. Nothing else may run meanwhile.
-import { spawnSync } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { runProgram, sayIfPeerIsSkipped, writeFigures } from "./peer-comparison.mjs";
 import { orcaBatches } from "./orca-batches.mjs";
 
-const root = fileURLToPath(new URL("..", import.meta.url));
 const { values: options } = parseArgs({
   options: {
     python: { type: "string" },
@@ -23,15 +19,7 @@ const { values: options } = parseArgs({
 });
 
 function run(command, flags) {
-  const result = spawnSync(command, flags, {
-    cwd: root,
-    encoding: "utf8",
-    stdio: ["ignore", "pipe", "inherit"],
-    env: { ...process.env, FMS_ACCEL_NUM_THREADS: options.threads },
-  });
-  if (result.status !== 0)
-    throw new Error(`${command} ${flags.join(" ")} ended with ${result.status ?? result.signal}`);
-  const row = JSON.parse(result.stdout.trim().split("\n").at(-1));
+  const row = JSON.parse(runProgram(command, flags, options.threads).at(-1));
   console.log(JSON.stringify(row));
   return row;
 }
@@ -53,9 +41,8 @@ const ours = (layout) =>
   ]);
 
 const rows = [ours("packed"), ours("padded")];
-if (options.python === undefined) {
-  console.log("the peer was skipped: give --python, a virtual environment with peer/requirements.txt");
-} else {
+sayIfPeerIsSkipped(options.python);
+if (options.python !== undefined) {
   const { padded } = await orcaBatches(Number(samples), Number(batch));
   const flags = ["--shape", shape, "--dtype", dtype, "--threads", options.threads];
   rows.push(run(options.python, ["peer/padded_steps.py", JSON.stringify(padded), ...flags]));
@@ -71,9 +58,4 @@ for (const { layout, samplesPerSecond, timesFaster, peakMib } of rows.slice(1, -
     `${layout}: ${samplesPerSecond.toFixed(3)} samples/s, ${peakMib} MiB; packed is ${timesFaster.toFixed(2)} times faster`,
   );
 }
-if (options.out !== undefined) {
-  mkdirSync(join(root, "refs"), { recursive: true });
-  const columns = Object.keys(rows[0]);
-  const lines = rows.map((row) => columns.map((column) => JSON.stringify(row[column] ?? "")).join(";"));
-  writeFileSync(join(root, "refs", options.out), `${columns.join(";")}\n${lines.join("\n")}\n`);
-}
+writeFigures(options.out, rows);

@@ -1,14 +1,11 @@
 // Training steps against Hugging Face + PEFT on this machine, in one run: peak, peer, ours, ours, peer, peak.
 //   node src/compare-training.mjs [--python venv/bin/python] [--shape 135m,moe] [--method lora|full] [--dtype bfloat16,float32] [--lengths 512,512,512,512]
 // Without --python (a virtual environment with peer/requirements.txt) only ours is timed, and the output says so. Nothing else may run meanwhile.
-import { spawnSync } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { ROOT, runProgram, sayIfPeerIsSkipped, writeFigures } from "./peer-comparison.mjs";
 
-const root = fileURLToPath(new URL("..", import.meta.url));
 const { values: options } = parseArgs({
   options: {
     python: { type: "string" },
@@ -22,21 +19,11 @@ const { values: options } = parseArgs({
   },
 });
 
-function run(command, flags) {
-  const result = spawnSync(command, flags, {
-    cwd: root,
-    encoding: "utf8",
-    stdio: ["ignore", "pipe", "inherit"],
-    env: { ...process.env, FMS_ACCEL_NUM_THREADS: options.threads },
-  });
-  if (result.status !== 0)
-    throw new Error(`${command} ${flags.join(" ")} ended with ${result.status ?? result.signal}`);
-  return result.stdout.trim().split("\n");
-}
+const run = (command, flags) => runProgram(command, flags, options.threads);
 
 // GFLOP/s of multiply-adds in registers, on all threads.
 function peak(dtype) {
-  const program = join(root, "../../packages/tensor/bench/gemm.mjs");
+  const program = join(ROOT, "../../packages/tensor/bench/gemm.mjs");
   const filter = `dense forward ${dtype === "bfloat16" ? "bf16" : "f32"} 2048x2048 512 ${options.threads}`;
   const rows = run(process.execPath, [program, "--json", "--threads", options.threads, "--filter", filter]).map(
     (line) => JSON.parse(line),
@@ -113,11 +100,5 @@ for (const [shape, dtype] of shapes.flatMap((shape) => options.dtype.split(",").
   results.push(row);
   console.log(JSON.stringify(row));
 }
-if (options.python === undefined)
-  console.log("the peer was skipped: give --python, a virtual environment with peer/requirements.txt");
-if (options.out !== undefined) {
-  mkdirSync(join(root, "refs"), { recursive: true });
-  const columns = Object.keys(results[0]);
-  const lines = results.map((row) => columns.map((column) => JSON.stringify(row[column] ?? "")).join(";"));
-  writeFileSync(join(root, "refs", options.out), `${columns.join(";")}\n${lines.join("\n")}\n`);
-}
+sayIfPeerIsSkipped(options.python);
+writeFigures(options.out, results);
