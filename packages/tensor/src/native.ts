@@ -89,6 +89,14 @@ export interface NativeEngine {
   ): Handle;
   // decoder.cc
   rmsNorm(x: Handle, weight: Handle, eps: number): Handle;
+  rmsNormGradients(
+    x: Handle,
+    weight: Handle,
+    gradient: Handle,
+    eps: number,
+    ofX: boolean,
+    ofWeight: boolean,
+  ): [Handle | undefined, Handle | undefined];
   rotary(x: Handle, cos: Handle, sin: Handle): Handle;
   copyIntoSlice(target: Handle, dim: number, start: number, source: Handle): void;
   releaseMany(handles: Float64Array, count: number): void;

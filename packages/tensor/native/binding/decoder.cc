@@ -10,6 +10,14 @@ void register_decoder(Napi::Env env, Napi::Object exports) {
   define_tensor(env, exports, "rmsNorm", [](const Arguments& a) {
     return ops::rms_norm(a.tensor(0), a.tensor(1), a.number(2));
   });
+  define(env, exports, "rmsNormGradients", [](const Arguments& a) -> Napi::Value {
+    const auto [x, weight] = ops::rms_norm_gradients(a.tensor(0), a.tensor(1), a.tensor(2),
+                                                     a.number(3), a.boolean(4), a.boolean(5));
+    Napi::Array result = Napi::Array::New(a.napi(), 2);
+    if (x.storage) result.Set(0u, a.environment().emit(x));
+    if (weight.storage) result.Set(1u, a.environment().emit(weight));
+    return result;
+  });
   define_tensor(env, exports, "rotary", [](const Arguments& a) {
     return ops::rotary(a.tensor(0), a.tensor(1), a.tensor(2));
   });

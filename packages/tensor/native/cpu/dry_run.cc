@@ -113,6 +113,7 @@ Kernels make_dry(const Kernels& real) {
   dry.gemm = &gemm;
   dry.few_rows = [](const FewRowsArguments&) {};
   dry.rms_norm = [](const RmsNorm&) {};
+  dry.rms_norm_gradient = [](const RmsNormGradient&) {};
   dry.rotary = [](const Rotary&) {};
   dry.attention_forward = [](const AttentionArguments&) {};
   dry.attention_backward = [](const AttentionArguments&) {};

@@ -13,6 +13,7 @@ void few_rows(const FewRowsArguments&);
 
 // rms_norm.cc
 void rms_norm(const RmsNorm&);
+void rms_norm_gradient(const RmsNormGradient&);
 
 // rotary.cc
 void rotary(const Rotary&);

@@ -16,6 +16,7 @@ struct GemmKernels;         // cpu/gemm.h
 struct AttentionArguments;  // cpu/attention.h
 struct FewRowsArguments;    // cpu/few_rows.h
 struct RmsNorm;             // cpu/rms_norm.h
+struct RmsNormGradient;     // cpu/rms_norm.h
 struct Rotary;              // cpu/rotary.h
 
 constexpr int kMaxLoopDims = 8;
@@ -162,6 +163,7 @@ struct Kernels {
   const GemmKernels* gemm;
   void (*few_rows)(const FewRowsArguments&);
   void (*rms_norm)(const RmsNorm&);
+  void (*rms_norm_gradient)(const RmsNormGradient&);
   void (*rotary)(const Rotary&);
   void (*attention_forward)(const AttentionArguments&);
   void (*attention_backward)(const AttentionArguments&);

@@ -17,4 +17,16 @@ struct RmsNorm {
   float eps = 0;
 };
 
+// The gradients of that, x given again. Either may be null.
+struct RmsNormGradient {
+  int64_t rows = 0, length = 0;
+  const void* x = nullptr;
+  const void* weight = nullptr;
+  const void* gradient = nullptr;   // of out
+  void* x_gradient = nullptr;       // [rows, length]
+  void* weight_gradient = nullptr;  // [length]
+  DType dtype = DType::kFloat32;
+  float eps = 0;
+};
+
 }  // namespace fms_accel

@@ -7,6 +7,7 @@ const Kernels kKernels = {
     .gemm = &kGemmKernels,
     .few_rows = few_rows,
     .rms_norm = rms_norm,
+    .rms_norm_gradient = rms_norm_gradient,
     .rotary = rotary,
     .attention_forward = attention_forward,
     .attention_backward = attention_backward,

@@ -8,6 +8,7 @@ const Kernels kKernels = {
     // Launchers and src/ops take the general or the composed way where these are null.
     .few_rows = nullptr,
     .rms_norm = nullptr,
+    .rms_norm_gradient = nullptr,
     .rotary = nullptr,
     .attention_forward = attention_forward,
     .attention_backward = attention_backward,

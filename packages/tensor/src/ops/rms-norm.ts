@@ -1,5 +1,5 @@
 /** Root mean square normalisation (https://arxiv.org/abs/1910.07467). Native side: native/cpu/rms_norm.cc. */
-import { needsTape } from "../autograd/tape.ts";
+import { recordOperation } from "../autograd/tape.ts";
 import { native } from "../native.ts";
 import { scope } from "../scope.ts";
 import { Tensor } from "../tensor.ts";
@@ -8,12 +8,17 @@ import { mean } from "./reduce.ts";
 
 /**
  * x / rms(x) · weight over the last dimension of x [..., n], weight [n]. The statistics are float32 whatever x is; the normalised values
- * are rounded to x's dtype before they meet the weight. One pass on the CPU where no gradient is recorded and the dtypes are
- * equal, else `composedRmsNorm`; both give the same bits.
+ * are rounded to x's dtype before they meet the weight. Forward and gradients are one pass each on the CPU where the dtypes are
+ * equal, else `composedRmsNorm`: forward gives the same bits, the gradients differ in the order of sums.
  */
 export function rmsNorm(x: Tensor, weight: Tensor, eps: number): Tensor {
-  if (x.device !== "cpu" || x.dtype !== weight.dtype || needsTape([x, weight])) return composedRmsNorm(x, weight, eps);
-  return new Tensor(native.rmsNorm(x.handle, weight.handle, eps));
+  if (x.device !== "cpu" || x.dtype !== weight.dtype) return composedRmsNorm(x, weight, eps);
+  const out = new Tensor(native.rmsNorm(x.handle, weight.handle, eps));
+  return recordOperation("rmsNorm", out, [x, weight], [x, weight], (g, [ofX = false, ofWeight = false]) =>
+    native
+      .rmsNormGradients(x.handle, weight.handle, g.handle, eps, ofX, ofWeight)
+      .map((handle) => (handle === undefined ? undefined : new Tensor(handle))),
+  );
 }
 
 /** `rmsNorm` of primitive operations: its gradients, and what the kernel is tested against. */
