@@ -5,6 +5,7 @@ import {
   type Communicator,
   type TrainerCallback,
   type TrainerSlotName,
+  type TrainingArguments,
 } from "@fms-accel/trainer";
 import { assembleConfiguration, NO_CONFIGURATION, type ConfigurationSources } from "./configuration/assemble.ts";
 import { ConfigurationError, PluginError } from "./errors.ts";
@@ -12,6 +13,7 @@ import { ModelPatcher } from "./patching/model-patcher.ts";
 import { describeConflicts } from "./patching/patch-report.ts";
 import type { AugmentInput, CallbackInput, ModelRequest, SlotReplacement } from "./plugins/acceleration-plugin.ts";
 import { activatePlugins, type ActivePlugin } from "./plugins/activate-plugins.ts";
+import { ChangedArguments } from "./plugins/changed-arguments.ts";
 import { discoverPlugins } from "./plugins/discover-plugins.ts";
 import type { PluginDiscovery } from "./plugins/plugin-discovery.ts";
 import { summariseSlots } from "./plugins/slot-summary.ts";
@@ -33,6 +35,7 @@ export interface FrameworkOptions extends ConfigurationSources {
 /** What a model and its trainer are to be made of after all plugins had their turn. */
 export interface AugmentedRun {
   readonly model: CausalLM;
+  readonly args: TrainingArguments;
   /** The adapter that is still to be added. */
   readonly peftConfig: LoraConfig | undefined;
   readonly slots: TrainerSlots<CausalLM>;
@@ -50,6 +53,7 @@ export class AccelerationFramework {
   readonly patcher: ModelPatcher = new ModelPatcher();
   readonly slots: TrainerSlots<CausalLM> = new TrainerSlots();
   readonly #say: (line: string) => void;
+  #args: ChangedArguments | undefined;
   #stage: Stage = "created";
 
   private constructor(plugins: readonly ActivePlugin[], say: (line: string) => void) {
@@ -103,22 +107,25 @@ export class AccelerationFramework {
    * Gives every plugin its turn with the model, before adapters are added to it.
    *
    * @throws PluginError for an architecture that a plugin cannot accelerate; ConfigurationError when two plugins want the same part of the
-   *   trainer
+   *   trainer or different values of an argument, or one wants what an argument cannot be
    */
   async augment({ model, args, peftConfig }: AugmentInput): Promise<AugmentedRun> {
     this.#advance("created", "augmented", "augment");
     let run: AugmentInput = { model, args, peftConfig };
+    const changed = new ChangedArguments(args);
+    this.#args = changed;
     for (const entry of this.activePlugins) {
       checkArchitecture(entry, run.model);
       const changes = (await entry.hooks.augment?.(run)) ?? {};
       const adapter = changes.peftConfig === null ? undefined : (changes.peftConfig ?? run.peftConfig);
-      run = { args, model: changes.model ?? run.model, peftConfig: adapter };
+      if (changes.args !== undefined) changed.apply(entry, changes.args);
+      run = { args: changed.values, model: changes.model ?? run.model, peftConfig: adapter };
       for (const rule of changes.rules ?? []) this.patcher.register(rule, entry.plugin.name);
       for (const [slot, replacement] of Object.entries(changes.slots ?? {})) {
         this.#claim(slot as TrainerSlotName, entry, replacement);
       }
     }
-    return { model: run.model, peftConfig: run.peftConfig, slots: this.slots };
+    return { ...run, slots: this.slots };
   }
 
   /**
@@ -134,7 +141,7 @@ export class AccelerationFramework {
     return this.activePlugins.flatMap(({ hooks }) => hooks.callbacks?.(input) ?? []);
   }
 
-  /** What is at work: the plugins with package and version, the patched modules, the replaced parts of the trainer. */
+  /** What is at work: the plugins with package and version, the patched modules, the replaced parts of the trainer, the changed arguments. */
   printout(): readonly string[] {
     const plugins = this.activePlugins.map(
       ({ plugin, registration: { packageName, version } }) =>
@@ -146,6 +153,7 @@ export class AccelerationFramework {
       ...plugins,
       ...(patches === "" ? [] : patches.split("\n")),
       ...summariseSlots(this.slots.claims()).split("\n"),
+      ...(this.#args?.summary() ?? []),
     ];
   }
 

@@ -98,6 +98,35 @@ describe("a run", () => {
     expect(logits(model)).toEqual(before);
   });
 
+  test("threads the training arguments through the plugins, and shows what they changed", async () => {
+    const model = await openModel();
+    const lines: string[] = [];
+    const seen: unknown[] = [];
+    const run = await framework(
+      [
+        augmenting({ args: { evalSteps: 3, perDeviceTrainBatchSize: 1, seed: 42, maxSteps: undefined } }),
+        { augment: (input) => (seen.push(input.args), { args: { maxSteps: 5, perDeviceTrainBatchSize: 1 } }) },
+        {},
+      ],
+      { say: (line) => lines.push(line) },
+    );
+    const augmented = await run.augment({ model, args, peftConfig: undefined });
+    expect(seen).toEqual([{ ...args, evalSteps: 3, perDeviceTrainBatchSize: 1 }]);
+    expect(augmented.args).toEqual({
+      ...args,
+      evalSteps: 3,
+      perDeviceTrainBatchSize: 1,
+      maxSteps: 5,
+    });
+    expect(args.perDeviceTrainBatchSize).toBe(8);
+    run.readyForTrain({ model, args: augmented.args });
+    expect(lines.filter((line) => line.startsWith("Argument:"))).toEqual([
+      "Argument: per_device_train_batch_size is 1 instead of 8, as A needs it.",
+      "Argument: eval_steps is 3 instead of unset, as A needs it.",
+      "Argument: max_steps is 5 instead of -1, as B needs it.",
+    ]);
+  });
+
   test("speaks on rank 0 only", async () => {
     const lines: string[] = [];
     const communicator = { rank: 1, size: 2 } as Communicator;
@@ -151,6 +180,39 @@ describe("what plugins can do wrong", () => {
     );
     const second = await framework([collator("x"), loss]);
     await expect(second.augment({ model, args, peftConfig: undefined })).rejects.toThrow(/call its replacement "x"/);
+  });
+
+  test.each<[what: string, hooks: readonly Augmentation["args"][], message: string]>([
+    [
+      "two want different values of an argument",
+      [{ maxSteps: 3 }, { maxSteps: 3 }, { maxSteps: 4 }],
+      "configuration.plugins.c: C wants max_steps to be 4, but A (configuration.plugins.a) needs 3. Remove one of the two sections.",
+    ],
+    [
+      "the second wants what the arguments had before the first",
+      [{ maxSteps: 3 }, { maxSteps: args.maxSteps }],
+      "configuration.plugins.b: B wants max_steps to be -1, but A (configuration.plugins.a) needs 3. Remove one of the two sections.",
+    ],
+    [
+      "a value that an argument cannot have",
+      [{ perDeviceTrainBatchSize: 0 }],
+      "configuration.plugins.a: A changes the training arguments: perDeviceTrainBatchSize: expected",
+    ],
+    [
+      "an argument that is not there",
+      [{ maxStep: 3 } as object],
+      "configuration.plugins.a: A changes the training arguments: maxStep: no such training argument. Did you mean maxSteps?",
+    ],
+    [
+      "arguments that contradict others",
+      [{ bf16: true }, { fp16: true }],
+      "configuration.plugins.b: B changes the training arguments: bf16 and fp16 exclude each other; give one of them.",
+    ],
+  ])("%s", async (_, wanted, message) => {
+    const run = await framework(wanted.map((own) => augmenting({ args: own ?? {} })));
+    const augmented = run.augment({ model: await openModel(), args, peftConfig: undefined });
+    await expect(augmented).rejects.toThrow(message);
+    await expect(augmented).rejects.toThrow(ConfigurationError);
   });
 
   test("two rules of one id", async () => {

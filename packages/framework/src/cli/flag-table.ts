@@ -2,7 +2,10 @@ import type { ArgumentDefinition } from "@fms-accel/trainer";
 
 /** What the command line needs to know of an argument: those of the trainer's tables, and those that it accepts without effect. */
 export type FlagRow = Pick<ArgumentDefinition, "name" | "type" | "default"> &
-  Partial<Pick<ArgumentDefinition, "help" | "choices" | "minimum" | "above" | "maximum" | "aliases">>;
+  Partial<Pick<ArgumentDefinition, "help" | "choices" | "minimum" | "above" | "maximum" | "aliases">> & {
+    /** What a shell offers as its value, where type and choices do not say it. */
+    readonly offered?: readonly string[];
+  };
 
 /** Rows under one heading of `--help`; without a heading they are accepted but not listed. */
 export interface FlagGroup {

@@ -4,9 +4,12 @@ import { completionModel, type CompletionModel } from "../completion/completion-
 import { fishCompletion } from "../completion/fish.ts";
 import { zshCompletion } from "../completion/zsh.ts";
 import { didYouMean } from "../cli/suggestions.ts";
+import { printLine } from "../cli/terminal.ts";
 import { UsageError } from "../errors.ts";
+import { pluginCommandEntries, pluginPackagesHere } from "../plugins/plugin-commands.ts";
 
-const shells: Readonly<Record<string, (model: CompletionModel) => string>> = {
+/** The script of each shell. */
+export const shells: Readonly<Record<string, (model: CompletionModel) => string>> = {
   bash: bashCompletion,
   zsh: zshCompletion,
   fish: fishCompletion,
@@ -16,13 +19,14 @@ export const completionCommand: CommandDefinition = {
   positionals: [["[shell]", "bash, zsh or fish"]],
   groups: [],
   examples: [
-    "source <(fms-accel completion bash)        in ~/.bashrc",
-    "source <(fms-accel completion zsh)         in ~/.zshrc",
-    "fms-accel completion fish | source         in ~/.config/fish/config.fish",
+    "source <(npx fms-accel completion bash)",
+    "source <(npx fms-accel completion zsh)      after compinit",
+    "npx fms-accel completion fish | source",
+    "(in the project's folder, so that commands and flags of its plugins are known)",
   ],
   positionalWords: () => Object.keys(shells),
 
-  async run({ positionals: [shell = ""] }, { output }): Promise<number> {
+  async run({ positionals: [shell = ""] }, { output, notes, noteColors }): Promise<number> {
     const render = Object.hasOwn(shells, shell) ? shells[shell] : undefined;
     if (render === undefined) {
       const names = Object.keys(shells);
@@ -34,7 +38,11 @@ export const completionCommand: CommandDefinition = {
     }
     // The program lists this command, so it can only be loaded when the command runs.
     const { program } = await import("../program.ts");
-    output.write(render(await completionModel(program)));
+    const added = pluginCommandEntries(pluginPackagesHere());
+    const model = await completionModel(program, added, (name, reason) =>
+      printLine(notes, noteColors.yellow(`Left out: ${name}: ${reason}`)),
+    );
+    output.write(render(model));
     return 0;
   },
 };

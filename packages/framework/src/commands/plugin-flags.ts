@@ -36,6 +36,7 @@ function optionRow({ name, help, values }: PluginOption): FlagRow {
     type: "strings",
     default: null,
     help: words.length === 0 ? help : `${help} Values: ${words.join("; ")}.`,
+    offered: values[0]?.choices ?? (values[0]?.type === "boolean" ? ["True", "False"] : []),
   };
 }
 

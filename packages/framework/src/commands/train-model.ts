@@ -19,6 +19,7 @@ import {
   type ParsedArguments,
   type PeftArguments,
   type TrainerSlots,
+  type TrainingArguments,
 } from "@fms-accel/trainer";
 import type { AccelerationFramework } from "../acceleration-framework.ts";
 import { warningSink, type Terminal } from "../cli/terminal.ts";
@@ -31,6 +32,8 @@ import { useDevice } from "./use-device.ts";
 export interface TrainableParts {
   readonly model: CausalLM;
   readonly tokenizer: PreTrainedTokenizer | undefined;
+  /** As plugins left them. */
+  readonly training: TrainingArguments;
   /** The parts of the trainer that plugins replace. */
   readonly slots: TrainerSlots<CausalLM> | undefined;
 }
@@ -45,7 +48,7 @@ export async function createTrainable(
   terminal: Terminal,
   framework?: AccelerationFramework,
 ): Promise<TrainableParts> {
-  const { data, training } = args;
+  const { data } = args;
   if (data.addSpecialTokens !== null) {
     throw new UsageError(
       "--add_special_tokens: the embedding cannot be resized yet. Use a tokenizer and model that have the tokens.",
@@ -53,11 +56,12 @@ export async function createTrainable(
   }
   const base = await createBase(args, terminal, framework);
   const planned = plannedAdapter(args);
-  const run = await framework?.augment({ model: base, args: training, peftConfig: planned });
+  const run = await framework?.augment({ model: base, args: args.training, peftConfig: planned });
+  const training = run?.args ?? args.training;
   const peftConfig = run === undefined ? planned : run.peftConfig;
-  const model = await withAdapter(run?.model ?? base, args, peftConfig, warningSink(terminal));
+  const model = await withAdapter(run?.model ?? base, { ...args, training }, peftConfig, warningSink(terminal));
   model.gradientCheckpointing = training.gradientCheckpointing;
-  return { model, tokenizer: await trainingTokenizer(args, terminal), slots: run?.slots };
+  return { model, tokenizer: await trainingTokenizer(args, terminal), training, slots: run?.slots };
 }
 
 /** The adapter that a run adds; none when it trains all weights, or goes on with one. */

@@ -43,10 +43,11 @@ async function train(
   plugins: PluginDiscovery,
   pluginGroups: readonly FlagGroup[],
 ): Promise<number> {
-  const args = readTrainArguments(invocation, terminal, pluginGroups);
+  const given = readTrainArguments(invocation, terminal, pluginGroups);
   const say = (line: string): void => printLine(terminal.notes, line);
-  const framework = await AccelerationFramework.createIfConfigured({ ...args.acceleration, plugins, say });
-  const { model, tokenizer, slots } = await createTrainable(args, terminal, framework);
+  const framework = await AccelerationFramework.createIfConfigured({ ...given.acceleration, plugins, say });
+  const { model, tokenizer, training, slots } = await createTrainable(given, terminal, framework);
+  const args = { ...given, training };
   const recorder = new LossRecorder();
   const interruption = createInterruption({
     onRequest: () => announceStop(terminal),

@@ -5,7 +5,7 @@ import { functionName, singleQuoted } from "./shell-quoting.ts";
 export function bashCompletion({ program, commands }: CompletionModel): string {
   const name = functionName(program);
   const names = commands.map((command) => command.name).join(" ");
-  return `# bash completion of ${program}. In ~/.bashrc:  source <(${program} completion bash)
+  return `# bash completion of ${program}. In a project's folder:  source <(npx ${program} completion bash)
 ${name}() {
   local current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD-1]}" command="\${COMP_WORDS[1]}" words="" files=""
   COMPREPLY=()

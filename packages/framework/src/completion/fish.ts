@@ -3,7 +3,7 @@ import type { CompletedCommand, CompletedFlag, CompletionModel } from "./complet
 /** A completion script for fish. */
 export function fishCompletion({ program, commands }: CompletionModel): string {
   const lines = commands.flatMap((command) => commandLines(program, command));
-  return `# fish completion of ${program}. In ~/.config/fish/config.fish:  ${program} completion fish | source
+  return `# fish completion of ${program}. In a project's folder:  npx ${program} completion fish | source
 complete -c ${program} -f
 ${lines.join("\n")}
 `;

@@ -6,7 +6,7 @@ export function zshCompletion({ program, commands }: CompletionModel): string {
   const name = functionName(program);
   const list = commands.map((command) => `    ${singleQuoted(`${escaped(command.name)}:${command.summary}`)}`);
   return `#compdef ${program}
-# zsh completion of ${program}. In ~/.zshrc, after compinit:  source <(${program} completion zsh)
+# zsh completion of ${program}. In a project's folder, after compinit:  source <(npx ${program} completion zsh)
 ${name}() {
   local -a commands
   commands=(

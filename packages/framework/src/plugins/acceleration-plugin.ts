@@ -7,6 +7,7 @@ import type {
   TrainerSlotName,
   TrainerSlotTypes,
   TrainingArguments,
+  TrainingArgumentsInput,
 } from "@fms-accel/trainer";
 import type { z } from "zod";
 import type { ModelPatcherRule } from "../patching/model-patcher-rule.ts";
@@ -82,6 +83,7 @@ export interface ModelRequest {
 export interface AugmentInput {
   /** The model before adapters are added to it, as the plugins before this one left it. */
   readonly model: CausalLM;
+  /** As the plugins before this one left them. */
   readonly args: TrainingArguments;
   /** The adapter that will be added; `undefined` when there is none. */
   readonly peftConfig: LoraConfig | undefined;
@@ -99,6 +101,8 @@ export type SlotReplacements = { readonly [Slot in TrainerSlotName]?: SlotReplac
 /** What a plugin changes. Everything that is left out stays as it is. */
 export interface Augmentation {
   readonly model?: CausalLM;
+  /** Arguments of training that are to have other values, which is shown. Two plugins cannot want different values of one. */
+  readonly args?: TrainingArgumentsInput;
   /** null: no adapter is to be added any more, because the plugin did it. */
   readonly peftConfig?: LoraConfig | null;
   /** Applied when the model is complete, adapters included. */

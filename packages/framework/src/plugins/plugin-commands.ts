@@ -15,14 +15,14 @@ import { loadPluginPackage } from "./load-plugin-package.ts";
 export function withPluginCommands(
   program: Program,
   argv: readonly string[],
-  packages: () => readonly PluginPackage[] = packagesHere,
+  packages: () => readonly PluginPackage[] = pluginPackagesHere,
 ): Program {
   const [called = ""] = argv;
   const isBuiltIn = program.commands.some(({ name }) => name === called);
   const flags = new Set(argv.filter((word) => word.startsWith("--")).map((word) => word.split("=", 1)[0]));
   // Where nothing of a plugin can be meant, its package.json is not even looked for: `doctor` works in any project.
   if (isBuiltIn && flags.size === 0) return program;
-  const added = packages().flatMap((found) => entriesOf(found));
+  const added = pluginCommandEntries(packages());
   const missing = pluginCatalogue.flatMap((known) =>
     Object.keys(known.commands ?? {})
       .filter((name) => !added.some((entry) => entry.name === name))
@@ -37,12 +37,19 @@ export function withPluginCommands(
     entry.name === called && mode !== undefined ? { ...mode, name: called } : entry,
   );
   const commands = [...added, ...missing.filter(({ name }) => name === called)].filter(
-    ({ name }) => !name.includes(" "),
+    ({ name }) => !name.includes(" ") && !program.commands.some((entry) => entry.name === name),
   );
   return { ...program, commands: [...own, ...commands] };
 }
 
-function packagesHere(): readonly PluginPackage[] {
+/** The commands of packages, those for a mode of a command among them. Of two of one name the first package's counts. */
+export function pluginCommandEntries(packages: readonly PluginPackage[]): CommandEntry[] {
+  const entries = packages.flatMap((found) => entriesOf(found));
+  return entries.filter(({ name }, at) => entries.findIndex((other) => other.name === name) === at);
+}
+
+/** The plugin packages of the working directory's project; none where it cannot be read. */
+export function pluginPackagesHere(): readonly PluginPackage[] {
   try {
     return findPluginPackages().packages;
   } catch {

@@ -11,7 +11,7 @@ const project = join(folder, "project");
 const framework = fileURLToPath(new URL("../../", import.meta.url));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** A plugin as somebody else publishes it. It multiplies what normalisation gives, and counts the micro-batches. */
+/** A plugin as somebody else publishes it. It multiplies what normalisation gives, doubles the micro-batches of a step and counts them. */
 const code = `
 import { definePlugin, modelPatcherRule, moduleIs } from "@fms-accel/framework";
 import { RMSNorm } from "@fms-accel/models";
@@ -31,7 +31,8 @@ export const plugins = [definePlugin({
     const { factor } = configuration["training.loud_norm"];
     let batches = 0;
     return {
-      augment: () => ({
+      augment: ({ args }) => ({
+        args: { gradientAccumulationSteps: 2 * args.gradientAccumulationSteps },
         rules: [modelPatcherRule({
           id: "loud-norm",
           trigger: moduleIs(RMSNorm, { moduleName: "norm" }),
@@ -107,9 +108,10 @@ describe("a plugin of somebody else in a project", () => {
         "Rule: loud-norm       Module: norm                      Class: RMSNorm         Num:  1",
         "***************** Accelerator Patching *************",
         "Rule: counting-collator         Kind: replacement Component: data_collator       ",
+        "Argument: gradient_accumulation_steps is 2 instead of 1, as LoudNormAccelerationPlugin needs it.",
       ].join("\n"),
     );
-    expect(loud.notes).toContain("counted 3 micro-batches");
+    expect(loud.notes).toContain("counted 6 micro-batches");
     expect(losses("loud")[0]).not.toBe(losses("plain")[0]);
   }, 120_000);
 
