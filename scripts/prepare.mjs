@@ -1,9 +1,10 @@
 // What both README commands do first: look at the machine, install the dependencies, build TypeScript and native code.
 // Only Node.js built-ins: this runs in a fresh clone, before anything is installed.
 import { spawn, spawnSync } from "node:child_process";
-import { appendFileSync, mkdirSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { findAddonFault, nativePackages } from "./native-addons.mjs";
 
 export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const LOG = join(ROOT, "out", "build.log");
@@ -102,16 +103,28 @@ export async function prepare() {
   mkdirSync(dirname(LOG), { recursive: true });
   writeFileSync(LOG, "");
   await runLogged("installing dependencies", "npx", ["--yes", PNPM, "install", "--frozen-lockfile"]);
-  // turbo looks for pnpm among the commands: through `npx pnpm exec` it is there.
-  await runLogged("building (TypeScript and the native engine)", "npx", [
-    "--yes",
-    PNPM,
-    "exec",
-    "turbo",
-    "run",
-    "build",
-    "build:native",
-  ]);
+  await build("building (TypeScript and the native engine)");
+  const broken = brokenAddons();
+  if (broken.length === 0) return;
+  // An interrupted build left them: everything of these packages is compiled afresh.
+  for (const { folder, fault } of broken) {
+    console.log(`  ${fault}`);
+    rmSync(join(folder, "build"), { recursive: true, force: true });
+  }
+  await build("building once more, what cannot be loaded afresh");
+  const [still] = brokenAddons();
+  if (still !== undefined)
+    throw new PreparationError(`The native code was compiled, but cannot be loaded: ${still.fault}`);
+}
+
+/** turbo looks for pnpm among the commands: through `npx pnpm exec` it is there. */
+function build(title) {
+  return runLogged(title, "npx", ["--yes", PNPM, "exec", "turbo", "run", "build", "build:native"]);
+}
+
+function brokenAddons() {
+  const checked = nativePackages(ROOT).map((folder) => ({ folder, fault: findAddonFault(folder) }));
+  return checked.filter(({ fault }) => fault !== undefined);
 }
 
 /**

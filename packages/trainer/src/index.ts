@@ -123,6 +123,7 @@ export type { TrainingMemory, TrainingShape } from "./estimate/training-memory.t
 // ---- Checkpoints
 export { listCheckpoints } from "./checkpoint/find.ts";
 export type { CheckpointEntry, CheckpointListing } from "./checkpoint/find.ts";
+export { withOutputLock } from "./checkpoint/output-lock.ts";
 export { pretrainedFiles } from "./checkpoint/pretrained-files.ts";
 export type { ModelFiles } from "./checkpoint/model-files.ts";
 

@@ -128,6 +128,7 @@ export const generateCommand: CommandDefinition = {
   async run(invocation, terminal): Promise<number> {
     const { own, shared } = readInvocation(ownTable, invocation);
     const { model, data } = shared;
+    const folder = modelFolder(invocation, model.modelNameOrPath);
     const interactive = own.prompt === null && own.promptFile === null && terminal.input.isTTY === true;
     if (interactive && own.json)
       throw new UsageError("--json needs prompts: --prompt, --prompt_file or standard input.");
@@ -136,7 +137,7 @@ export const generateCommand: CommandDefinition = {
     const loaded = await loadForUse({
       ...model,
       adapters,
-      folder: modelFolder(invocation, model.modelNameOrPath),
+      folder,
       dtype: own.torchDtype,
       chatTemplate: data.chatTemplate,
       terminal,

@@ -41,15 +41,29 @@ export function readInvocation<const Own extends readonly ArgumentDefinition[]>(
   };
 }
 
-/** The model's folder: the word after the command, or `--model_name_or_path`. */
-export function modelFolder({ positionals }: Invocation, flag: string | null): string {
-  const [word] = positionals;
+/**
+ * The model's folder: the word after the command, or `--model_name_or_path`.
+ *
+ * @throws UsageError when there is none, or two
+ */
+export function modelFolder(invocation: Invocation, flag: string | null): string {
+  const [word] = invocation.positionals;
   if (word !== undefined && flag !== null && word !== flag) {
     throw new UsageError(`two models are given: ${word}, and --model_name_or_path ${flag}. Give one.`);
   }
   const folder = word ?? flag;
   if (folder === null || folder === undefined) {
-    throw new UsageError("no model is given. Put its folder after the command, or after --model_name_or_path.");
+    throw new UsageError(
+      `no model is given. ${swallowedModel(invocation) ?? "Put its folder after the command, or after --model_name_or_path."}`,
+    );
   }
   return folder;
+}
+
+/** A flag that takes several words takes a model that stands behind them too: `--adapter out ./model`. */
+function swallowedModel({ words, flags }: Invocation): string | undefined {
+  const greedy = flags.find(({ value }) => Array.isArray(value) && value.length > 1);
+  if (greedy === undefined) return undefined;
+  const taken = greedy.value as readonly string[];
+  return `${greedy.where} takes every word up to the next flag: ${taken.join(" and ")}. Put the model first: ${words[0]} MODEL ${greedy.where} ….`;
 }

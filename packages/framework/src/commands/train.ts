@@ -1,6 +1,6 @@
 import { engineInfo } from "@fms-accel/tensor";
 import type { CausalLM } from "@fms-accel/models";
-import { formatDuration, SftTrainer, type DataArguments, type TrainOutput } from "@fms-accel/trainer";
+import { formatDuration, SftTrainer, withOutputLock, type DataArguments, type TrainOutput } from "@fms-accel/trainer";
 import { AccelerationFramework } from "../acceleration-framework.ts";
 import type { CommandDefinition, Invocation } from "../cli/command-definition.ts";
 import type { FlagGroup } from "../cli/flag-table.ts";
@@ -43,11 +43,22 @@ async function train(
   plugins: PluginDiscovery,
   pluginGroups: readonly FlagGroup[],
 ): Promise<number> {
-  const given = readTrainArguments(invocation, terminal, pluginGroups);
+  const args = readTrainArguments(invocation, terminal, pluginGroups);
+  const say = (line: string): void => printLine(terminal.notes, line);
+  // Before anything large is opened, and until the result is written.
+  return withOutputLock(args.outputDir, say, () => trainInto(args, invocation, terminal, plugins));
+}
+
+async function trainInto(
+  given: TrainArguments,
+  invocation: Invocation,
+  terminal: Terminal,
+  plugins: PluginDiscovery,
+): Promise<number> {
   const say = (line: string): void => printLine(terminal.notes, line);
   const framework = await AccelerationFramework.createIfConfigured({ ...given.acceleration, plugins, say });
   const { model, tokenizer, training, slots } = await createTrainable(given, terminal, framework);
-  const args = { ...given, training };
+  const args = { ...given, training, outputDir: training.outputDir ?? given.outputDir };
   const recorder = new LossRecorder();
   const interruption = createInterruption({
     onRequest: () => announceStop(terminal),

@@ -58,6 +58,12 @@ describe("one clear error, without a stack, and a non-zero exit code", () => {
       ["generate", model, "--model_name_or_path", folder, "--prompt", "a"],
       "two models are given",
     ],
+    [
+      "a model behind a flag that takes several words",
+      ["generate", "--adapter", "out", model],
+      `--adapter takes every word up to the next flag: out and ${model}. Put the model first: generate MODEL --adapter …`,
+    ],
+    ["no model for generate", ["generate", "--adapter", "out"], "Put its folder after the command"],
     ["the newest of none", [...complete, "--resume_from_checkpoint", join(folder, "none")], "none"],
   ])("%s", async (_, argv, expected) => {
     const { terminal, notes } = captureTerminal();

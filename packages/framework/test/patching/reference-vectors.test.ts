@@ -99,7 +99,7 @@ const cases: Readonly<Record<string, () => ModelPatcherRule[]>> = {
   ],
 };
 
-/** Cases that cannot be, or that are defects: rejected.test.ts and defects.test.ts show what happens instead. */
+/** Cases that cannot be, or that are defects: model-patcher.test.ts shows what happens instead. */
 const elsewhere: readonly string[] = [
   "a module name inside a combined trigger: the combination passes no name on, so it never matches",
   "the same, second rule is a builder: ignored without a warning",

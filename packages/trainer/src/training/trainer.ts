@@ -6,6 +6,7 @@ import { checkpointFiles } from "../checkpoint/files.ts";
 import type { LoopState } from "../checkpoint/loop-state.ts";
 import type { ModelFiles } from "../checkpoint/model-files.ts";
 import { pretrainedFiles } from "../checkpoint/pretrained-files.ts";
+import { withOutputLock } from "../checkpoint/output-lock.ts";
 import { replaceFile, writeRun, writeTrainingArguments } from "../checkpoint/run-snapshot.ts";
 import { CheckpointStore } from "../checkpoint/store.ts";
 import { singleProcess, type Communicator } from "../communicator.ts";
@@ -110,9 +111,20 @@ export class Trainer<Model extends TrainableModel = TrainableModel> {
   /**
    * Trains to the end, or until `requestStop`.
    *
-   * @throws TrainingError for a loss that is not finite (unless `non_finite_loss` is skip), TrainingCheckpointError when resuming fails
+   * @throws TrainingError for a loss that is not finite (unless `non_finite_loss` is skip), or when another process writes into `output_dir`;
+   *   TrainingCheckpointError when resuming fails
    */
   async train(options: TrainOptions = {}): Promise<TrainOutput> {
+    const { outputDir } = this.args;
+    if (outputDir === null || !this.state.isWorldProcessZero) return this.#train(options);
+    return withOutputLock(
+      outputDir,
+      (line) => this.#say(line),
+      () => this.#train(options),
+    );
+  }
+
+  async #train(options: TrainOptions): Promise<TrainOutput> {
     await this.prepare();
     Object.assign(this.control, newTrainerControl());
     const session = await openSession<Model>({
