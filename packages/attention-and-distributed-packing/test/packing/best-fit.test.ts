@@ -51,8 +51,21 @@ describe.each(cases.filter(({ strategy, result }) => strategy in policies && res
   },
 );
 
-it("is not misled by equal lengths as TRL 0.19 was", () => {
-  // Its first-fit needs 8 rows for these samples.
-  const rows = decreasing(Int32Array.of(3, 3, 3, 2, 2, 2, 1, 1, 1), 5);
-  expect(listCount(rows)).toBe(4);
+const { pack_dataset: earlier } = readJsonFixture<{ pack_dataset: PackCase[] }>("data/packing-trl019.json");
+
+describe("beside the first-fit of TRL 0.19, the release that fms-hf-tuning pins", () => {
+  const comparable = earlier.filter(({ strategy, result }) => strategy === "ffd" && result !== undefined);
+
+  it.each(comparable)("$name: never more rows, and the same tokens cut off", (recorded) => {
+    const { lengths, seq_length: capacity, result, lost_tokens: lostTokens } = recorded;
+    const source = { length: lengths.length, sample: () => ({ inputIds: new Int32Array(), labels: new Int32Array() }) };
+    const fitted = new FittedSamples(source, Int32Array.from(lengths), capacity, "truncate");
+    expect(fitted.report.lostTokens).toBe(lostTokens);
+    expect(listCount(decreasing(fitted.lengths, capacity))).toBeLessThanOrEqual(result!.input_ids.length);
+  });
+
+  it("is not misled by equal lengths", () => {
+    expect(comparable.find(({ name }) => name === "ties")?.result?.input_ids).toHaveLength(8);
+    expect(listCount(decreasing(Int32Array.of(3, 3, 3, 2, 2, 2, 1, 1, 1), 5))).toBe(4);
+  });
 });
