@@ -8,6 +8,7 @@ export { planEpoch, type BinMeasure, type EpochPlan, type PlanOptions } from "./
 export { describeLongSamples, FittedSamples, type LongSampleReport } from "./packing/fitted-samples.ts";
 export { longestFirst } from "./packing/length-order.ts";
 export { MultipackBatchSampler, type MultipackOptions, type PackingStatistics } from "./packing/multipack-sampler.ts";
+export { planWindow, type PackedWindow } from "./packing/window-plan.ts";
 export { nextFit } from "./packing/next-fit.ts";
 export { listAt, listCount, type SampleLists } from "./packing/sample-lists.ts";
 export { seededFill } from "./packing/seeded-fill.ts";
@@ -15,7 +16,13 @@ export { runAtOnce, runInSlices, type Sliced } from "./packing/sliced.ts";
 
 // ---- Batches -------------------------------------------------------------------------------------------------------------------
 export { createMultipackLoader, type MultipackInput, type MultipackSettings } from "./data/create-multipack.ts";
-export { MultipackLoader, type BatchLayout } from "./data/multipack-loader.ts";
+export { MultipackLoader } from "./data/multipack-loader.ts";
+export {
+  createMultipackPlanner,
+  type StreamMultipackInput,
+  type StreamMultipackSettings,
+} from "./data/multipack-planner.ts";
+export type { BatchLayout } from "./data/batch-layout.ts";
 export { collatePackedRows, type PackedRowsOptions } from "./data/packed-rows.ts";
 export {
   PackedDataset,

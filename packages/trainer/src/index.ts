@@ -31,12 +31,20 @@ export type {
   SampleSource,
   SlotClaim,
   SlotContext,
+  StreamPlace,
+  StreamWindow,
   TrainableModel,
   TrainerSlotName,
   TrainerSlotTypes,
+  WindowPlan,
+  WindowPlanner,
+  WindowPlannerContext,
 } from "./slots.ts";
 export { BatchList, batchInputs } from "./training/batch.ts";
 export { SampleLoader } from "./training/sample-loader.ts";
+export { StreamLoader } from "./training/stream-loader.ts";
+export type { StreamOptions } from "./training/stream-loader.ts";
+export { windowStream } from "./training/window-planner.ts";
 export { modelLoss } from "./training/model-loss.ts";
 export { modelDevice } from "./training/precision.ts";
 
@@ -49,6 +57,7 @@ export {
   ConcatenatedDataset,
   countTrainable,
   createRowEncoder,
+  createSampleReader,
   DatasetError,
   DatasetReport,
   detectFormat,
@@ -100,9 +109,13 @@ export type {
   RowEncoderOptions,
   RowEvent,
   RowRemark,
+  RowSamples,
   Sample,
   SampleFormat,
   SampleFormatOptions,
+  SampleLimit,
+  SampleReader,
+  SampleReaderOptions,
   Sampler,
   TextEncoding,
   TokenizedDataset,

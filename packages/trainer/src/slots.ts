@@ -2,7 +2,7 @@ import type { CausalLMInputs } from "@fms-accel/models";
 import type { Module, Tensor } from "@fms-accel/tensor";
 import type { TrainingArguments } from "./arguments/groups.ts";
 import type { Communicator } from "./communicator.ts";
-import type { LongSamplePolicy, Sample } from "./data/index.ts";
+import type { LongSamplePolicy, Sample, SampleLimit } from "./data/index.ts";
 import { TrainingError } from "./errors.ts";
 
 /**
@@ -43,16 +43,70 @@ export interface BatchSampler {
 
 /** Micro-batches of one rank. */
 export interface DataLoader {
-  /** Micro-batches of an epoch, which counts from 0. */
+  /** Micro-batches of an epoch, which counts from 0; Infinity where that is not known before the epoch has ended. */
   batchCount(epoch: number): number;
-  /** Micro-batches `first`, `first + 1`, … of an epoch; the earlier ones are not made. */
-  batches(epoch: number, first: number): AsyncIterable<Batch>;
+  /**
+   * Micro-batches `first`, `first + 1`, … of an epoch; the earlier ones are not made.
+   *
+   * @param place what `place(epoch, first)` gave, in this process or an earlier one; without it a stream is read again from its start
+   */
+  batches(epoch: number, first: number, place?: StreamPlace): AsyncIterable<Batch>;
+  /** Where a stream goes on after `batches` micro-batches of an epoch. */
+  place?(epoch: number, batches: number): StreamPlace | undefined;
+  /** The share of an epoch that `batches` micro-batches are, where their count does not say it. */
+  progress?(epoch: number, batches: number): number;
   /** As in `BatchSampler`. */
   prepareEpoch?(epoch: number): Promise<void>;
   /** Samples in the data set, over all ranks. */
   readonly sampleCount: number;
   /** How samples are dealt, where it is not by train_sampling_strategy. A run goes on from a checkpoint only where this is the same. */
   readonly order?: string;
+}
+
+/** The beginning of a window of a stream. With it a run goes on without reading what was before. */
+export interface StreamPlace {
+  /** Windows of the epoch before it. */
+  readonly window: number;
+  /** Micro-batches of this rank before it. */
+  readonly batches: number;
+  /** The first row that was not read yet. */
+  readonly row: number;
+  /** Samples that were read and wait: their rows, and which of the row's samples they are. */
+  readonly waiting: readonly (readonly [row: number, piece: number])[];
+}
+
+/** Samples of a stream that are at hand together. */
+export interface StreamWindow {
+  readonly epoch: number;
+  /** Windows of the epoch before it. */
+  readonly index: number;
+  /** Tokens of every sample: int32 [samples]. */
+  readonly lengths: Int32Array;
+  /** So many samples, the first ones, have waited since the window before. */
+  readonly waited: number;
+  /** Whether nothing comes behind it in this epoch. */
+  readonly isLast: boolean;
+}
+
+export interface WindowPlan {
+  /** Sample numbers of every micro-batch of this rank, row by row. All ranks have as many; a rank without a share in one has no row there. */
+  readonly batches: readonly (readonly Int32Array[])[];
+  /** Samples that wait for the next window; those of the last window that are left out. */
+  readonly waiting: Int32Array;
+}
+
+/** Deals the samples of a stream out to micro-batches, a window at a time. Every rank plans the same and takes its own part. */
+export interface WindowPlanner {
+  /** How samples are dealt, in words; see `DataLoader.order`. */
+  readonly order: string;
+  /** Holds in place of max_seq_length where it is lower. */
+  readonly limit?: SampleLimit | undefined;
+  /** A pure function of the window. */
+  plan(window: StreamWindow): Promise<WindowPlan>;
+  /** Makes a micro-batch of the samples of its rows. */
+  batch(rows: readonly (readonly Sample[])[]): Batch;
+  /** Lines on what was planned since it was asked last. */
+  report?(): readonly string[];
 }
 
 /** A model as the trainer sees it: parameters, and a loss for a batch with labels. `CausalLM` and `PeftModel` are such models. */
@@ -80,7 +134,7 @@ export interface SlotContext {
   readonly longSamples: LongSamplePolicy | undefined;
   /** Which set the part is for. Batch sampler and data loader are replaced in training only, the collator in both. */
   readonly set: "train" | "eval";
-  /** Tokens of every sample, in the order of the data set: int32 [samples]. */
+  /** Tokens of every sample, in the order of the data set: int32 [samples]. Empty where they are not known before training: streams. */
   readonly lengths: Int32Array;
   /** What fills up rows that are padded; any id will do, for the mask hides it. */
   readonly padTokenId: number;
@@ -95,11 +149,21 @@ export interface DataLoaderContext extends SlotContext {
   readonly collator: Collator;
 }
 
+/** What a planner of windows is made of. */
+export interface WindowPlannerContext extends SlotContext {
+  readonly collator: Collator;
+}
+
 /** Parts of a trainer that a plugin may replace. Each builder gets the part that it replaces. */
 export interface TrainerSlotTypes<Model> {
   readonly collator: (standard: Collator, context: SlotContext) => Collator;
   readonly batchSampler: (standard: BatchSampler, context: SlotContext) => BatchSampler | Promise<BatchSampler>;
   readonly dataLoader: (standard: DataLoader, context: DataLoaderContext) => DataLoader | Promise<DataLoader>;
+  /** Of streams, in place of batch sampler and data loader. */
+  readonly windowPlanner: (
+    standard: WindowPlanner,
+    context: WindowPlannerContext,
+  ) => WindowPlanner | Promise<WindowPlanner>;
   readonly loss: (
     standard: LossFunction<Model>,
     context: Pick<SlotContext, "args" | "communicator">,

@@ -1,17 +1,11 @@
-import {
-  DatasetError,
-  type BatchSampler,
-  type Collator,
-  type LongSamplePolicy,
-  type RankPosition,
-  type SampleSource,
-} from "@fms-accel/trainer";
+import type { BatchSampler, Collator, LongSamplePolicy, RankPosition, SampleSource } from "@fms-accel/trainer";
 import { grouped } from "../packing/counting.ts";
 import { describeLongSamples, FittedSamples } from "../packing/fitted-samples.ts";
 import { MultipackBatchSampler } from "../packing/multipack-sampler.ts";
 import { describePacking, describePadding, paddedCost } from "../packing/packing-cost.ts";
 import { runInSlices } from "../packing/sliced.ts";
-import { MultipackLoader, type BatchLayout } from "./multipack-loader.ts";
+import { chooseLayout } from "./batch-layout.ts";
+import { MultipackLoader } from "./multipack-loader.ts";
 
 /** What a user decides about multipack. */
 export interface MultipackSettings {
@@ -51,10 +45,7 @@ export async function createMultipackLoader(
 ): Promise<MultipackLoader> {
   const { lengths, position, say } = input;
   const { rows, longSamples } = settings;
-  if (rows !== undefined && input.isPaddingFree) {
-    const expected = "rows, or padding-free batches, which are one row";
-    throw new DatasetError("multipack settings contradict each other", {}, { expected, found: "both" });
-  }
+  const { layout, shape, measure } = chooseLayout(rows, input);
   const mean = meanLength(lengths);
   const capacity = settings.capacity ?? input.batchSize * mean;
   const origin =
@@ -64,21 +55,18 @@ export async function createMultipackLoader(
   const sampler = new MultipackBatchSampler(samples.lengths, {
     capacity,
     rows,
-    measure: input.isPaddingFree || rows !== undefined ? "tokens" : "padded",
+    measure,
     position,
     seed: input.seed,
   });
   await sampler.prepareEpoch(0);
-  const layout: BatchLayout =
-    rows === undefined ? { kind: "samples", collate: input.collator } : { kind: "rows", padTokenId: input.padTokenId };
-
-  const shape = rows === undefined ? (input.isPaddingFree ? "padding-free" : "padded") : `${rows} packed rows`;
   const long = describeLongSamples(samples.report);
   if (long !== undefined) say(`Multipack: ${long}`);
-  const statistics = sampler.statistics(0);
+  const statistics = await sampler.measureEpoch(0);
   say(
     `Multipack: up to ${grouped(Math.floor(capacity))} tokens a batch${origin}, ${shape}. ${describePacking(statistics, position)}`,
   );
+  await input.unpacked.prepareEpoch?.(0);
   const unpacked = await runInSlices(paddedCost(input.unpacked, lengths));
   say(`Multipack: ${describePadding(unpacked)} without it, ${describePadding(statistics)} with it.`);
   const order = `multipack, rows of ${rowCapacity} tokens × ${rows ?? 1}, ${shape}, long_samples ${longSamples}`;

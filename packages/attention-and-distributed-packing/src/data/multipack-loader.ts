@@ -1,23 +1,8 @@
 import { crc32 } from "node:zlib";
-import type { Batch, Collator, DataLoader } from "@fms-accel/trainer";
+import type { Batch, DataLoader } from "@fms-accel/trainer";
 import type { FittedSamples } from "../packing/fitted-samples.ts";
 import type { MultipackBatchSampler } from "../packing/multipack-sampler.ts";
-import { collatePackedRows } from "./packed-rows.ts";
-
-/** What a rank without a share in the last step gets: it computes nothing and takes part in what the ranks do together. */
-const NO_BATCH: Batch = {
-  shape: [0, 0],
-  inputIds: new Int32Array(),
-  labels: new Int32Array(),
-  samples: 0,
-  tokens: 0,
-  trainableTokens: 0,
-};
-
-/** How a packed batch becomes one: samples side by side or flattened by a collator, or rows with several samples each. */
-export type BatchLayout =
-  | { readonly kind: "samples"; readonly collate: Collator }
-  | { readonly kind: "rows"; readonly padTokenId: number };
+import { layOutBatch, type BatchLayout } from "./batch-layout.ts";
 
 /** The micro-batches of a multipack sampler. */
 export class MultipackLoader implements DataLoader {
@@ -56,9 +41,6 @@ export class MultipackLoader implements DataLoader {
     const rows = this.sampler
       .batchRows(epoch, index)
       .map((numbers) => Array.from(numbers, (number) => this.#samples.sample(number)));
-    if (rows.length === 0) return NO_BATCH;
-    if (this.#layout.kind === "rows") return collatePackedRows(rows, this.#layout);
-    const samples = rows.flat();
-    return { samples: samples.length, ...this.#layout.collate(samples) };
+    return layOutBatch(rows, this.#layout);
   }
 }

@@ -1,7 +1,8 @@
-import { definePlugin, type AccelerationPlugin } from "@fms-accel/framework";
-import { longSamplePolicies } from "@fms-accel/trainer";
+import { definePlugin, type AccelerationPlugin, type SlotReplacement } from "@fms-accel/framework";
+import { longSamplePolicies, type LongSamplePolicy, type SlotContext } from "@fms-accel/trainer";
 import { z } from "zod";
 import { createMultipackLoader } from "./create-multipack.ts";
+import { createMultipackPlanner } from "./multipack-planner.ts";
 
 const PATH = "training.dataloader.multipack";
 
@@ -63,27 +64,36 @@ export const multipackAccelerationPlugin: AccelerationPlugin = definePlugin({
   activate(configuration, context) {
     const { capacity, rows, long_samples: ownPolicy } = configuration[PATH];
     const isPaddingFree = context.isConfigured("training.attention.padding_free");
-    return {
-      augment: () => ({
-        slots: {
-          dataLoader: {
-            id: "multipack",
-            build: (_standard, { args, communicator, collator, batchSampler, ...rest }) =>
-              createMultipackLoader(
-                {
-                  ...rest,
-                  collator,
-                  unpacked: batchSampler,
-                  batchSize: args.perDeviceTrainBatchSize,
-                  isPaddingFree,
-                  position: { rank: communicator.rank, worldSize: communicator.size },
-                  seed: args.dataSeed ?? args.seed,
-                },
-                { capacity, rows, longSamples: ownPolicy ?? rest.longSamples ?? "error" },
-              ),
+    const settings = (longSamples: LongSamplePolicy | undefined) => ({
+      capacity,
+      rows,
+      longSamples: ownPolicy ?? longSamples ?? ("error" as const),
+    });
+    const placeOf = ({ args, communicator }: Pick<SlotContext, "args" | "communicator">) => ({
+      isPaddingFree,
+      position: { rank: communicator.rank, worldSize: communicator.size },
+      seed: args.dataSeed ?? args.seed,
+    });
+    const dataLoader: SlotReplacement<"dataLoader"> = {
+      id: "multipack",
+      build: (_standard, { batchSampler, ...context }) =>
+        createMultipackLoader(
+          {
+            ...context,
+            ...placeOf(context),
+            unpacked: batchSampler,
+            batchSize: context.args.perDeviceTrainBatchSize,
           },
-        },
-      }),
+          settings(context.longSamples),
+        ),
+    };
+    const windowPlanner: SlotReplacement<"windowPlanner"> = {
+      id: "multipack",
+      build: (_standard, context) =>
+        createMultipackPlanner({ ...context, ...placeOf(context) }, settings(context.longSamples)),
+    };
+    return {
+      augment: ({ args }) => ({ slots: args.streaming ? { windowPlanner } : { dataLoader } }),
     };
   },
 });

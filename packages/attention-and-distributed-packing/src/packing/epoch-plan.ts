@@ -36,24 +36,52 @@ export interface EpochPlan extends SampleLists {
  * @param epoch from 0
  */
 export function* planEpoch(lengths: ArrayLike<number>, options: PlanOptions, epoch: number): Sliced<EpochPlan> {
-  const { lanes, measure, seed } = options;
-  const order = yield* permutationInSlices(lengths.length, seed, epoch);
-  const bins = yield* measure === "padded" ? packPadded(order, lengths, options) : packTokens(order, lengths, options);
+  const order = yield* permutationInSlices(lengths.length, options.seed, epoch);
+  return yield* planOrder(order, lengths, options, epoch);
+}
+
+/**
+ * The same for samples in an order that is shuffled already.
+ *
+ * @param order sample numbers
+ * @param stream of random numbers that the order came from; its complement shuffles the bins
+ */
+export function* planOrder(
+  order: Int32Array,
+  lengths: ArrayLike<number>,
+  options: PlanOptions,
+  stream: number,
+): Sliced<EpochPlan> {
+  const { lanes, measure } = options;
+  const bins = yield* packBins(order, lengths, options);
   const steps = Math.ceil(listCount(bins) / lanes);
   const inLastStep = listCount(bins) - (steps - 1) * lanes;
-  const last = inLastStep === lanes || steps === 0 ? [] : yield* emptiestBins(bins, lengths, inLastStep);
+  const last =
+    inLastStep === lanes || steps === 0
+      ? []
+      : yield* cheapestBins(bins, inLastStep, (list) => costOf(list, lengths, "tokens"));
   const lastLists = spreadLists(
     last.map((bin) => listAt(bins, bin)),
     lengths,
     lanes,
     measure,
   );
+  return yield* dealBins(bins, new Set(last), lastLists, options, stream);
+}
 
-  const isLast = new Uint8Array(listCount(bins));
-  for (const bin of last) isLast[bin] = 1;
-  // The samples are shuffled by the epoch's stream; its complement is a stream that no other epoch has.
-  const shuffled = yield* permutationInSlices(listCount(bins), seed, ~epoch);
-  const samples = new Int32Array(lengths.length);
+/** Puts the bins into steps in a random order, all but those that are left out, and what makes the last step behind them. */
+export function* dealBins(
+  bins: SampleLists,
+  leftOut: ReadonlySet<number>,
+  lastStep: readonly Int32Array[],
+  { lanes, seed }: PlanOptions,
+  stream: number,
+): Sliced<EpochPlan> {
+  // The samples are shuffled by a stream of numbers; its complement is a stream that no other order has.
+  const shuffled = yield* permutationInSlices(listCount(bins), seed, ~stream);
+  const dealt = listCount(bins) - leftOut.size;
+  const steps = Math.ceil((dealt + lastStep.length) / lanes);
+  const samples = new Int32Array(bins.samples.length);
   const offsets = new Int32Array(steps * lanes + 1);
   let placed = 0;
   let lists = 0;
@@ -63,12 +91,19 @@ export function* planEpoch(lengths: ArrayLike<number>, options: PlanOptions, epo
     offsets[++lists] = placed;
   };
   for (let i = 0; i < shuffled.length; i++) {
-    if (isLast[shuffled[i]!] === 0) append(listAt(bins, shuffled[i]!));
+    if (!leftOut.has(shuffled[i]!)) append(listAt(bins, shuffled[i]!));
     if (i % SLICE_ITEMS === 0) yield;
   }
-  for (const list of lastLists) append(list);
+  for (const list of lastStep) append(list);
   offsets.fill(placed, lists + 1);
-  return { steps, lanes, bins: listCount(bins), samples, offsets };
+  return { steps, lanes, bins: listCount(bins), samples: samples.subarray(0, placed), offsets };
+}
+
+/** Bins of at most `capacity`, every sample of the order in one of them. */
+export function* packBins(order: Int32Array, lengths: ArrayLike<number>, options: PlanOptions): Sliced<SampleLists> {
+  return yield* options.measure === "padded"
+    ? packPadded(order, lengths, options)
+    : packTokens(order, lengths, options);
 }
 
 /** The fewer bins of two ways, which is most often the lower bound ⌈tokens / capacity⌉. */
@@ -88,19 +123,23 @@ function* packPadded(order: Int32Array, lengths: ArrayLike<number>, { capacity }
   return yield* paddedFit(yield* longestFirst(order, lengths), lengths, capacity);
 }
 
-/** Numbers of the `count` bins with the fewest tokens; of equal ones the first. */
-function* emptiestBins(bins: SampleLists, lengths: ArrayLike<number>, count: number): Sliced<number[]> {
-  const emptiest: { readonly bin: number; readonly tokens: number }[] = [];
+/** Numbers of the `count` bins that cost least; of equal ones the first. */
+export function* cheapestBins(
+  bins: SampleLists,
+  count: number,
+  costOfBin: (list: Int32Array) => number,
+): Sliced<number[]> {
+  const cheapest: { readonly bin: number; readonly cost: number }[] = [];
   for (let bin = 0, done = 0; bin < listCount(bins); bin++) {
-    const tokens = costOf(listAt(bins, bin), lengths, "tokens");
-    if (emptiest.length < count || tokens < emptiest.at(-1)!.tokens) {
-      const place = emptiest.findIndex((other) => tokens < other.tokens);
-      emptiest.splice(place === -1 ? emptiest.length : place, 0, { bin, tokens });
-      if (emptiest.length > count) emptiest.pop();
+    const cost = costOfBin(listAt(bins, bin));
+    if (cheapest.length < count || cost < cheapest.at(-1)!.cost) {
+      const place = cheapest.findIndex((other) => cost < other.cost);
+      cheapest.splice(place === -1 ? cheapest.length : place, 0, { bin, cost });
+      if (cheapest.length > count) cheapest.pop();
     }
     if (bins.offsets[bin]! < done) continue;
     done += SLICE_ITEMS;
     yield;
   }
-  return emptiest.map(({ bin }) => bin);
+  return cheapest.map(({ bin }) => bin);
 }

@@ -143,29 +143,29 @@ function fit(
   capacity: number,
   policy: LongSamplePolicy,
 ): { samples: Int32Array; starts: Int32Array; lengths: Int32Array; lostTokens: number } {
-  const samples: number[] = [];
-  const starts: number[] = [];
-  const fitted: number[] = [];
+  let count = 0;
+  for (let sample = 0; sample < lengths.length; sample++) count += piecesOf(lengths[sample]!, capacity, policy);
+  const samples = new Int32Array(count);
+  const starts = new Int32Array(count);
+  const fitted = new Int32Array(count);
+  let placed = 0;
   let lostTokens = 0;
-  const add = (sample: number, start: number, length: number): void => {
-    samples.push(sample);
-    starts.push(start);
-    fitted.push(length);
-  };
   for (let sample = 0; sample < lengths.length; sample++) {
     const length = lengths[sample]!;
-    if (length <= capacity) add(sample, 0, length);
-    else if (policy === "split") {
-      for (let start = 0; start < length; start += capacity) add(sample, start, Math.min(capacity, length - start));
-    } else if (policy === "truncate") {
-      add(sample, 0, capacity);
-      lostTokens += length - capacity;
-    } else lostTokens += length;
+    const pieces = piecesOf(length, capacity, policy);
+    if (policy !== "split" && length > capacity) lostTokens += pieces === 0 ? length : length - capacity;
+    for (let piece = 0; piece < pieces; piece++) {
+      samples[placed] = sample;
+      starts[placed] = piece * capacity;
+      fitted[placed++] = Math.min(capacity, length - piece * capacity);
+    }
   }
-  return {
-    samples: Int32Array.from(samples),
-    starts: Int32Array.from(starts),
-    lengths: Int32Array.from(fitted),
-    lostTokens,
-  };
+  return { samples, starts, lengths: fitted, lostTokens };
+}
+
+/** What a sample becomes: itself or its beginning, several pieces, or nothing. */
+function piecesOf(length: number, capacity: number, policy: LongSamplePolicy): number {
+  if (length <= capacity) return 1;
+  if (policy === "split") return Math.ceil(length / capacity);
+  return policy === "truncate" ? 1 : 0;
 }

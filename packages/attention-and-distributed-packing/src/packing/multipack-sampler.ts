@@ -115,6 +115,16 @@ export class MultipackBatchSampler implements BatchSampler {
   }
 
   statistics(epoch: number): PackingStatistics {
+    return runAtOnce(this.#measure(epoch));
+  }
+
+  /** The same in slices; the event loop runs between them. */
+  async measureEpoch(epoch: number): Promise<PackingStatistics> {
+    await this.prepareEpoch(epoch);
+    return runInSlices(this.#measure(epoch));
+  }
+
+  *#measure(epoch: number): Sliced<PackingStatistics> {
     const plan = this.plan(epoch);
     const { lengths, rowCapacity } = this;
     const { measure } = this.#options;
@@ -135,6 +145,7 @@ export class MultipackBatchSampler implements BatchSampler {
         }
         totals.positions += widest * used;
       }
+      if (step % 1024 === 0) yield;
     }
     const slotsOfStep = plan.lanes * rowCapacity;
     const slots = plan.steps * slotsOfStep;

@@ -14,6 +14,8 @@ const trainingHeadings: readonly (readonly [heading: string, names: readonly str
       "max_seq_length",
       "train_sampling_strategy",
       "group_by_length",
+      "streaming",
+      "streaming_window",
       "dataloader_drop_last",
       "average_tokens_across_devices",
       "no_trainable_tokens",

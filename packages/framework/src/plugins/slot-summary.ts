@@ -7,6 +7,7 @@ const COMPONENTS: Readonly<Record<TrainerSlotName, string>> = {
   collator: "data_collator",
   batchSampler: "batch_sampler",
   dataLoader: "data_loader",
+  windowPlanner: "data_loader",
   loss: "loss_function",
 };
 

@@ -32,6 +32,14 @@ export function settleTrainingArguments(
     settled.trainSamplingStrategy = "group_by_length";
   }
 
+  if (settled.streaming && settled.maxSteps <= 0) {
+    throw new ArgumentError(
+      "streaming: expected max_steps too, as the number of batches is not known before all rows are read; found none.",
+    );
+  }
+  if (!settled.streaming && given.has("streaming_window"))
+    notes.push("streaming_window is given without streaming: no effect.");
+
   if (settled.warmupRatio > 0 && settled.warmupSteps > 0)
     notes.push("warmup_steps is given, so warmup_ratio is not used.");
   for (const [name, value] of [

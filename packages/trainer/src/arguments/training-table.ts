@@ -168,6 +168,19 @@ export const trainingArgumentTable = [
     default: false,
     help: "The same as train_sampling_strategy group_by_length (Transformers 4).",
   },
+  {
+    name: "streaming",
+    type: "boolean",
+    default: false,
+    help: "Read rows and make their tokens while training goes on, not before it; needs max_steps.",
+  },
+  {
+    name: "streaming_window",
+    type: "integer",
+    default: 10_000,
+    minimum: 1,
+    help: "Samples of a stream that are at hand at once: they are shuffled, and packed, among each other.",
+  },
   { name: "dataloader_drop_last", type: "boolean", default: false, help: "Drop the last, smaller batch of an epoch." },
 
   {

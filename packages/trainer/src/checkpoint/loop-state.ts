@@ -1,4 +1,5 @@
 import { z } from "zod";
+import type { StreamPlace } from "../slots.ts";
 
 /**
  * What resuming needs beyond weights, optimiser and trainer_state.json; `loop_state.json` of a checkpoint. Whole numbers unless said
@@ -15,6 +16,14 @@ export const loopStateSchema: z.ZodType<LoopState> = z.strictObject({
     samplingStrategy: z.string(),
     seed: z.int(),
     ranks: z.int(),
+    stream: z
+      .strictObject({
+        window: z.int(),
+        batches: z.int(),
+        row: z.int(),
+        waiting: z.array(z.tuple([z.int(), z.int()])),
+      })
+      .optional(),
   }),
   epochEnded: z.boolean(),
   losses: z.strictObject({ sinceLog: z.number(), stepsSinceLog: z.int(), total: z.number(), steps: z.int() }),
@@ -55,6 +64,8 @@ export interface DataPosition {
   samplingStrategy: string;
   seed: number;
   ranks: number;
+  /** Where a stream stands; `undefined` at the start of an epoch, and where samples are numbered. */
+  stream?: StreamPlace | undefined;
 }
 
 export interface LoopCounters {

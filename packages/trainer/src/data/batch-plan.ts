@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import { DatasetError } from "./errors.ts";
 import { requireCount, type Sampler } from "./samplers.ts";
 
@@ -17,6 +18,9 @@ export interface BatchPlanOptions {
   readonly dropLast?: boolean | undefined;
   readonly position?: RankPosition | undefined;
 }
+
+/** Work between two turns of the event loop. */
+const SLICE_MILLISECONDS = 8;
 
 /** One optimiser step of one rank. */
 export interface PlannedStep {
@@ -90,6 +94,22 @@ export class BatchPlan {
     const microBatches: Int32Array[] = [];
     for (let i = first; i < last; i++) microBatches.push(this.batch(epoch, i));
     return { epoch, stepInEpoch, microBatches };
+  }
+
+  /** Puts the samples of an epoch in order, where that takes long enough for the event loop to need its turns. */
+  async prepareEpoch(epoch: number): Promise<void> {
+    if (this.#order?.epoch === epoch || this.#sampler.orderInSlices === undefined) return;
+    const work = this.#sampler.orderInSlices(epoch);
+    let end = performance.now() + SLICE_MILLISECONDS;
+    for (let step = work.next(); ; step = work.next()) {
+      if (step.done === true) {
+        this.#order = { epoch, samples: step.value };
+        return;
+      }
+      if (performance.now() < end) continue;
+      await setImmediate();
+      end = performance.now() + SLICE_MILLISECONDS;
+    }
   }
 
   /** Micro-batches of an epoch on this rank: as many in every epoch. */

@@ -21,11 +21,11 @@ export type RowEvent =
 
 const FIRST_ROWS = 8;
 
-/** In the order in which they are shown. */
+/** In the order in which they are shown; LIMIT stands for what limits the length of a sample. */
 const DESCRIPTIONS: Readonly<Record<RowEvent, string>> = {
-  truncated: "longer than max_seq_length: truncated",
-  split: "longer than max_seq_length: split into several samples",
-  "long-dropped": "longer than max_seq_length: dropped",
+  truncated: "longer than LIMIT: truncated",
+  split: "longer than LIMIT: split into several samples",
+  "long-dropped": "longer than LIMIT: dropped",
   empty: "without tokens: dropped",
   untrainable: "without a trainable token: kept, they add nothing to the loss",
   "untrainable-dropped": "without a trainable token: dropped",
@@ -53,7 +53,13 @@ export class DatasetReport {
   truncatedTokens = 0;
   /** Options without effect and similar. */
   readonly notes: string[] = [];
+  readonly #limit: string;
   readonly #events = new Map<RowEvent, { count: number; firstRows: number[] }>();
+
+  /** @param limit what limits the length of a sample, as users know it */
+  constructor(limit = "max_seq_length") {
+    this.#limit = limit;
+  }
 
   /** Counts row `row` of the dataset. */
   add(event: RowEvent, row: number): void {
@@ -79,7 +85,7 @@ export class DatasetReport {
       if (count === 0) continue;
       const more = count > firstRows.length ? ", …" : "";
       const cut = event === "truncated" ? ` (${grouped(this.truncatedTokens)} tokens cut off)` : "";
-      lines.push(`${grouped(count)} ${description}${cut}; rows ${firstRows.join(", ")}${more}`);
+      lines.push(`${grouped(count)} ${description.replace("LIMIT", this.#limit)}${cut}; rows ${firstRows.join(", ")}${more}`);
     }
     return [...lines, ...this.notes];
   }

@@ -6,13 +6,9 @@ export type { Row } from "./row.ts";
 export { DatasetError, type DataLocation, type DataProblem } from "./errors.ts";
 
 // Rows to tokens --------------------------------------------------------------------------------------------------------------
-export {
-  longSamplePolicies,
-  preprocessDataset,
-  type LongSamplePolicy,
-  type PreprocessOptions,
-  type TokenizedDataset,
-} from "./preprocess.ts";
+export { preprocessDataset, type PreprocessOptions, type TokenizedDataset } from "./preprocess.ts";
+export { createSampleReader, type RowSamples, type SampleReader, type SampleReaderOptions } from "./sample-reader.ts";
+export { longSamplePolicies, type LongSamplePolicy, type SampleLimit } from "./sample-policy.ts";
 export {
   detectFormat,
   type AnswerKeys,

@@ -1,5 +1,5 @@
 import { DatasetError } from "./errors.ts";
-import { permutation } from "./permutation.ts";
+import { permutation, permutationInSlices } from "./permutation.ts";
 
 /**
  * In which order the samples of an epoch come. An order depends on nothing but the epoch, so that a run can be resumed anywhere
@@ -10,6 +10,8 @@ export interface Sampler {
   readonly length: number;
   /** Sample numbers of epoch `epoch` (from 0): int32 [length]. */
   order(epoch: number): Int32Array;
+  /** The same, yielding now and then: for orders so long that the event loop must get a turn in between. */
+  orderInSlices?(epoch: number): Generator<void, Int32Array>;
 }
 
 /** 0, 1, 2, … in every epoch. */
@@ -37,6 +39,10 @@ export class RandomSampler implements Sampler {
 
   order(epoch: number): Int32Array {
     return permutation(this.length, this.#seed, epoch);
+  }
+
+  orderInSlices(epoch: number): Generator<void, Int32Array> {
+    return permutationInSlices(this.length, this.#seed, epoch);
   }
 }
 

@@ -17,6 +17,7 @@ export function newLoopState(args: TrainingArguments, loader: DataLoader, commun
       samplingStrategy: loader.order ?? args.trainSamplingStrategy,
       seed: args.dataSeed ?? args.seed,
       ranks: communicator.size,
+      stream: undefined,
     },
     // Nothing of an epoch was done, so its end is not due.
     epochEnded: true,

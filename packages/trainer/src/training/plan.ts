@@ -12,11 +12,16 @@ export interface TrainingPlan {
 
 /**
  * Hugging Face's count: an epoch has as many steps as groups of gradient_accumulation_steps micro-batches, the last group may be smaller;
- * max_steps, when positive, overrides num_train_epochs. Epochs may differ in length: every one that is begun is counted by itself.
+ * max_steps, when positive, overrides num_train_epochs. Epochs may differ in length: every one that is begun is counted by itself. A stream is
+ * gone through as often as max_steps asks for.
  *
- * @throws TrainingError when the data set makes no batch
+ * @throws TrainingError when the data set makes no batch, or for a stream without max_steps
  */
 export async function planTraining(args: TrainingArguments, loader: DataLoader): Promise<TrainingPlan> {
+  if (loader.batchCount(0) === Infinity) {
+    if (args.maxSteps <= 0) throw new TrainingError("max_steps: a stream needs it, as its end is not known before.");
+    return { maxSteps: args.maxSteps, epochs: Number.MAX_SAFE_INTEGER };
+  }
   if (args.maxSteps > 0) {
     let epochs = 0;
     for (let steps = 0; steps < args.maxSteps; epochs++) steps += await stepsOfEpoch(args, loader, epochs);

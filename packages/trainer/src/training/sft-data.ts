@@ -1,22 +1,22 @@
 import {
   BatchPlan,
   collate,
-  LengthGroupedSampler,
+  createSampleReader,
   loadDataset,
   preprocessDataset,
-  RandomSampler,
   SequentialSampler,
   type Dataset,
   type DatasetReport,
   type DataTokenizer,
   type PreprocessOptions,
-  type Sampler,
   type TokenizedDataset,
 } from "../data/index.ts";
-import type { TrainingArguments } from "../arguments/groups.ts";
+import { TrainingError } from "../errors.ts";
 import type { BatchSampler, Collator, DataLoader, SlotContext, TrainableModel, TrainerSlots } from "../slots.ts";
 import { SampleLoader } from "./sample-loader.ts";
+import { StreamLoader } from "./stream-loader.ts";
 import type { LoaderContext } from "./trainer-options.ts";
+import { standardWindowPlanner, trainingSampler } from "./window-planner.ts";
 
 /** Where samples come from and how they become tokens. */
 export interface SftDataOptions<Model extends TrainableModel> {
@@ -48,6 +48,7 @@ export class SftData<Model extends TrainableModel> {
 
   /** Micro-batches for training: shuffled, sequential or grouped by length, dealt to the ranks. */
   async trainLoader(context: LoaderContext): Promise<DataLoader> {
+    if (context.args.streaming) return this.#streamLoader(context);
     const samples = await this.tokenized("train", context);
     const { args } = context;
     const plan = new BatchPlan(trainingSampler(args, samples.lengths), {
@@ -58,6 +59,40 @@ export class SftData<Model extends TrainableModel> {
     if (plan.droppedSamples > 0)
       context.say(`dataloader_drop_last leaves ${plan.droppedSamples} samples out at the end of every epoch.`);
     return this.#loader(samples, plan, context);
+  }
+
+  /** Micro-batches of rows that become tokens while training goes on. */
+  async #streamLoader(context: LoaderContext): Promise<DataLoader> {
+    const { slots, tokenizer, data } = this.#options;
+    for (const { slot, owner } of slots?.claims() ?? []) {
+      if (slot !== "batchSampler" && slot !== "dataLoader") continue;
+      throw new TrainingError(
+        `streaming: ${owner} replaces the ${slot}, which numbers all samples, and those of a stream are not known before they are read. ` +
+          "Leave streaming out, or the plugin.",
+      );
+    }
+    const dataset = await this.#dataset("train");
+    const { args, communicator, say } = context;
+    const slotContext = this.#slotContext("train", { lengths: new Int32Array() }, context);
+    const collator = this.#collator(slotContext);
+    const standard = standardWindowPlanner(
+      args,
+      { rank: communicator.rank, worldSize: communicator.size },
+      collator,
+    );
+    const planner = (await slots?.builder("windowPlanner")?.(standard, { ...slotContext, collator })) ?? standard;
+    const options = { ...data, maxSeqLength: args.maxSeqLength, limit: planner.limit };
+    const windowSize = args.streamingWindow;
+    say(
+      `Training set: ${dataset.length.toLocaleString("en-US")} rows, which become tokens while training goes on, in windows of ${windowSize.toLocaleString("en-US")} samples.`,
+    );
+    return new StreamLoader({
+      dataset,
+      openReader: () => createSampleReader(dataset, tokenizer, options),
+      planner,
+      windowSize,
+      say,
+    });
   }
 
   /** Micro-batches for evaluation, in file order; padded, not dealt twice. */
@@ -83,15 +118,19 @@ export class SftData<Model extends TrainableModel> {
   }
 
   async #tokenize(set: "train" | "eval", { args, say }: LoaderContext): Promise<TokenizedDataset> {
-    const { trainDataset, evalDataset, tokenizer, data } = this.#options;
-    const source = set === "train" ? trainDataset : evalDataset;
-    const dataset = typeof source === "string" || source === undefined ? await loadDataset(source ?? "") : source;
+    const { tokenizer, data } = this.#options;
+    const dataset = await this.#dataset(set);
     const tokenized = await preprocessDataset(dataset, tokenizer, { ...data, maxSeqLength: args.maxSeqLength });
     this.#reports.set(set, tokenized.report);
     const title = set === "train" ? "Training set" : "Evaluation set";
     for (const [index, line] of tokenized.report.lines().entries())
       say(index === 0 ? `${title}: ${line}.` : `  ${line}.`);
     return tokenized;
+  }
+
+  async #dataset(set: "train" | "eval"): Promise<Dataset> {
+    const source = set === "train" ? this.#options.trainDataset : this.#options.evalDataset;
+    return typeof source === "string" || source === undefined ? loadDataset(source ?? "") : source;
   }
 
   async #loader(samples: TokenizedDataset, plan: BatchPlan, context: LoaderContext): Promise<DataLoader> {
@@ -110,7 +149,7 @@ export class SftData<Model extends TrainableModel> {
     return this.#options.slots?.builder("collator")?.(standard, context) ?? standard;
   }
 
-  #slotContext(set: "train" | "eval", { lengths }: TokenizedDataset, context: LoaderContext): SlotContext {
+  #slotContext(set: "train" | "eval", { lengths }: Pick<TokenizedDataset, "lengths">, context: LoaderContext): SlotContext {
     return {
       ...context,
       set,
@@ -121,22 +160,14 @@ export class SftData<Model extends TrainableModel> {
   }
 }
 
-function trainingSampler(args: TrainingArguments, lengths: Int32Array): Sampler {
-  const seed = args.dataSeed ?? args.seed;
-  switch (args.trainSamplingStrategy) {
-    case "sequential":
-      return new SequentialSampler(lengths.length);
-    case "group_by_length":
-      return new LengthGroupedSampler(lengths, args.perDeviceTrainBatchSize * args.gradientAccumulationSteps, seed);
-    default:
-      return new RandomSampler(lengths.length, seed);
-  }
-}
-
 /** A plan made for steps of one micro-batch, asked for micro-batches. */
 function batchSamplerOf(plan: BatchPlan): BatchSampler {
   const count = plan.microBatchesPerEpoch;
-  return { batchCount: () => count, batch: (epoch, index) => plan.step(epoch * count + index).microBatches[0] ?? [] };
+  return {
+    batchCount: () => count,
+    batch: (epoch, index) => plan.step(epoch * count + index).microBatches[0] ?? [],
+    prepareEpoch: (epoch) => plan.prepareEpoch(epoch),
+  };
 }
 
 /** Every rank takes its share of the batches of an evaluation: sums over ranks then see each sample once. */

@@ -174,27 +174,32 @@ export class Trainer<Model extends TrainableModel = TrainableModel> {
     const batchCount = loader.batchCount(epoch);
     this.control.shouldEpochStop = false;
     await this.#callbacks.emit("onEpochBegin", this.#event());
+    let isOver = false;
     if (this.state.globalStep < plan.maxSteps) {
+      isOver = true;
       for await (const batches of groupIntoSteps(
-        loader.batches(epoch, loop.data.batches),
+        loader.batches(epoch, loop.data.batches, loop.data.stream),
         this.args.gradientAccumulationSteps,
       )) {
         loop.epochEnded = false;
         const step = await this.#trainStep(session, batches);
         loop.data.batches += batches.length;
+        loop.data.stream = loader.place?.(epoch, loop.data.batches);
         this.state.globalStep++;
-        this.state.epoch = epoch + loop.data.batches / batchCount;
+        this.state.epoch =
+          epoch + (loader.progress?.(epoch, loop.data.batches) ?? loop.data.batches / batchCount);
         await this.#callbacks.emit("onStepEnd", { ...this.#event(), step });
         await this.#logEvaluateSave(session);
         await yieldToEventLoop();
         if (this.#mustStop(session)) return;
-        if (this.control.shouldEpochStop || this.control.shouldTrainingStop) break;
+        isOver = !this.control.shouldEpochStop && !this.control.shouldTrainingStop;
+        if (!isOver) break;
       }
     }
     await this.#callbacks.emit("onEpochEnd", this.#event());
     loop.epochEnded = true;
-    if (loop.data.batches >= batchCount || this.control.shouldEpochStop)
-      Object.assign(loop.data, { epoch: epoch + 1, batches: 0 });
+    if (isOver || loop.data.batches >= batchCount || this.control.shouldEpochStop)
+      Object.assign(loop.data, { epoch: epoch + 1, batches: 0, stream: undefined });
     await this.#logEvaluateSave(session);
   }
 

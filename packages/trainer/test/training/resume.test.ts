@@ -35,6 +35,12 @@ const settings: readonly Setting[] = [
     stops: [7],
   },
   {
+    name: "a stream in windows that end within a step",
+    kind: "lora",
+    args: { maxSteps: 12, saveSteps: 12, loggingSteps: 5, streaming: true, streamingWindow: 11 },
+    stops: [1, 4, 5, 8],
+  },
+  {
     name: "grouped by length, recomputed",
     kind: "lora",
     args: {
