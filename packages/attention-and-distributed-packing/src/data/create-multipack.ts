@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import type { BatchSampler, Collator, LongSamplePolicy, RankPosition, SampleSource } from "@fms-accel/trainer";
 import { grouped } from "../packing/counting.ts";
 import { describeLongSamples, FittedSamples } from "../packing/fitted-samples.ts";
@@ -47,11 +48,14 @@ export async function createMultipackLoader(
   const { rows, longSamples } = settings;
   const { layout, shape, measure } = chooseLayout(rows, input);
   const mean = meanLength(lengths);
+  // A pass over millions of lengths takes some 20 ms: the event loop has a turn behind each.
+  await setImmediate();
   const capacity = settings.capacity ?? input.batchSize * mean;
   const origin =
     settings.capacity === undefined ? ` (batch size ${input.batchSize} × mean length ${mean.toFixed(1)})` : "";
   const rowCapacity = Math.max(1, Math.floor(capacity / (rows ?? 1)));
   const samples = new FittedSamples(input.samples, lengths, rowCapacity, longSamples);
+  await setImmediate();
   const sampler = new MultipackBatchSampler(samples.lengths, {
     capacity,
     rows,
@@ -59,6 +63,7 @@ export async function createMultipackLoader(
     position,
     seed: input.seed,
   });
+  await setImmediate();
   await sampler.prepareEpoch(0);
   const long = describeLongSamples(samples.report);
   if (long !== undefined) say(`Multipack: ${long}`);

@@ -32,10 +32,7 @@ export interface StreamMultipackInput {
  *
  * @throws DatasetError for settings that make no batch, and without a capacity: the mean length of a stream is not known
  */
-export function createMultipackPlanner(
-  input: StreamMultipackInput,
-  settings: StreamMultipackSettings,
-): WindowPlanner {
+export function createMultipackPlanner(input: StreamMultipackInput, settings: StreamMultipackSettings): WindowPlanner {
   const { capacity, longSamples, rows } = settings;
   const { layout, measure, shape } = chooseLayout(rows, input);
   if (capacity === undefined) {
@@ -65,9 +62,9 @@ export function createMultipackPlanner(
       totals.tokens += plan.samples.reduce((sum, sample) => sum + window.lengths[sample]!, 0);
       totals.steps += plan.steps;
       const batches = Array.from({ length: listCount(plan) / lanes }, (_, step) =>
-        Array.from({ length: rowCount }, (__, row) =>
-          listAt(plan, step * lanes + row * worldSize + rank),
-        ).filter((list) => list.length > 0),
+        Array.from({ length: rowCount }, (__, row) => listAt(plan, step * lanes + row * worldSize + rank)).filter(
+          (list) => list.length > 0,
+        ),
       );
       return { batches, waiting };
     },

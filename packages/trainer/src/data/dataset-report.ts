@@ -85,7 +85,9 @@ export class DatasetReport {
       if (count === 0) continue;
       const more = count > firstRows.length ? ", …" : "";
       const cut = event === "truncated" ? ` (${grouped(this.truncatedTokens)} tokens cut off)` : "";
-      lines.push(`${grouped(count)} ${description.replace("LIMIT", this.#limit)}${cut}; rows ${firstRows.join(", ")}${more}`);
+      lines.push(
+        `${grouped(count)} ${description.replace("LIMIT", this.#limit)}${cut}; rows ${firstRows.join(", ")}${more}`,
+      );
     }
     return [...lines, ...this.notes];
   }

@@ -75,11 +75,7 @@ export class SftData<Model extends TrainableModel> {
     const { args, communicator, say } = context;
     const slotContext = this.#slotContext("train", { lengths: new Int32Array() }, context);
     const collator = this.#collator(slotContext);
-    const standard = standardWindowPlanner(
-      args,
-      { rank: communicator.rank, worldSize: communicator.size },
-      collator,
-    );
+    const standard = standardWindowPlanner(args, { rank: communicator.rank, worldSize: communicator.size }, collator);
     const planner = (await slots?.builder("windowPlanner")?.(standard, { ...slotContext, collator })) ?? standard;
     const options = { ...data, maxSeqLength: args.maxSeqLength, limit: planner.limit };
     const windowSize = args.streamingWindow;
@@ -149,7 +145,11 @@ export class SftData<Model extends TrainableModel> {
     return this.#options.slots?.builder("collator")?.(standard, context) ?? standard;
   }
 
-  #slotContext(set: "train" | "eval", { lengths }: Pick<TokenizedDataset, "lengths">, context: LoaderContext): SlotContext {
+  #slotContext(
+    set: "train" | "eval",
+    { lengths }: Pick<TokenizedDataset, "lengths">,
+    context: LoaderContext,
+  ): SlotContext {
     return {
       ...context,
       set,

@@ -102,9 +102,7 @@ export class StreamLoader implements DataLoader {
           { place: next, count: 0, end: rows.next },
         ];
         for (let index = Math.max(0, first - place.batches); index < plan.batches.length; index++) {
-          yield planner.batch(
-            plan.batches[index]!.map((row) => Array.from(row, (number) => window[number]!.sample)),
-          );
+          yield planner.batch(plan.batches[index]!.map((row) => Array.from(row, (number) => window[number]!.sample)));
         }
         place = next;
         if (!isLast) continue;

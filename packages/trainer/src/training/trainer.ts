@@ -186,8 +186,7 @@ export class Trainer<Model extends TrainableModel = TrainableModel> {
         loop.data.batches += batches.length;
         loop.data.stream = loader.place?.(epoch, loop.data.batches);
         this.state.globalStep++;
-        this.state.epoch =
-          epoch + (loader.progress?.(epoch, loop.data.batches) ?? loop.data.batches / batchCount);
+        this.state.epoch = epoch + (loader.progress?.(epoch, loop.data.batches) ?? loop.data.batches / batchCount);
         await this.#callbacks.emit("onStepEnd", { ...this.#event(), step });
         await this.#logEvaluateSave(session);
         await yieldToEventLoop();

@@ -277,3 +277,18 @@ describe("the HF Trainer's runs", () => {
     },
   );
 });
+
+describe("an order of many samples", () => {
+  it("is made in slices, between which the event loop has its turns", async () => {
+    const sampler = new RandomSampler(300_000, 4);
+    let slices = 0;
+    const work = sampler.orderInSlices(1);
+    let step = work.next();
+    for (; step.done !== true; step = work.next()) slices++;
+    expect(slices).toBeGreaterThanOrEqual(9);
+    expect(Buffer.compare(Buffer.from(step.value.buffer), Buffer.from(sampler.order(1).buffer))).toBe(0);
+    const prepared = new BatchPlan(sampler, { batchSize: 64 });
+    await prepared.prepareEpoch(1);
+    expect(prepared.batch(1, 300)).toEqual(new BatchPlan(sampler, { batchSize: 64 }).batch(1, 300));
+  });
+});

@@ -109,7 +109,9 @@ describe("a stream", () => {
       const place = JSON.parse(JSON.stringify(begun.place(0, first))) as StreamPlace;
       const watched = new WatchedDataset(data);
       expect(await rowsOf(make(watched), 0, first, place)).toEqual(whole.slice(first));
-      expect(Math.min(...watched.starts)).toBeGreaterThanOrEqual(Math.min(place.row, ...place.waiting.map(([row]) => row)));
+      expect(Math.min(...watched.starts)).toBeGreaterThanOrEqual(
+        Math.min(place.row, ...place.waiting.map(([row]) => row)),
+      );
       expect(place.row).toBeGreaterThanOrEqual(4 * first - 33);
       // Without a place it is read again from its start.
       expect(await rowsOf(make(new InMemoryDataset(data)), 0, first)).toEqual(whole.slice(first));
