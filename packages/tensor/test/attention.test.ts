@@ -30,6 +30,8 @@ interface Case {
   queries: number;
   keys: number;
   dim: number;
+  /** Of values, where it is another one. */
+  valueDim?: number;
   options: AttentionOptions;
 }
 
@@ -59,8 +61,15 @@ function writtenOutMask({ batch, queries, keys, options }: Case): Tensor {
 /** The composed function that scaledDotProductAttention stands for. */
 function composedAttention(q: Tensor, k: Tensor, v: Tensor, case_: Case): Tensor {
   const { batch, heads, kvHeads, keys, dim, options } = case_;
-  const repeat = (x: Tensor): Tensor =>
-    reshape(expand(unsqueeze(x, 2), [batch, kvHeads, heads / kvHeads, keys, dim]), [batch, heads, keys, dim]);
+  const repeat = (x: Tensor): Tensor => {
+    const width = x.shape.at(-1) as number;
+    return reshape(expand(unsqueeze(x, 2), [batch, kvHeads, heads / kvHeads, keys, width]), [
+      batch,
+      heads,
+      keys,
+      width,
+    ]);
+  };
   let scores = mul(matmul(q, repeat(k), { transposeB: true }), options.scale ?? dim ** -0.5);
   if (options.softCap !== undefined) scores = mul(tanh(mul(scores, 1 / options.softCap)), options.softCap);
   return matmul(softmax(add(scores, writtenOutMask(case_)), -1), repeat(v));
@@ -70,11 +79,15 @@ function operands(c: Case, dtype: DType): [Tensor, Tensor, Tensor] {
   return [
     randomTensor([c.batch, c.heads, c.queries, c.dim], { seed: 1, dtype, requiresGrad: true }),
     randomTensor([c.batch, c.kvHeads, c.keys, c.dim], { seed: 2, dtype, requiresGrad: true }),
-    randomTensor([c.batch, c.kvHeads, c.keys, c.dim], { seed: 3, dtype, requiresGrad: true }),
+    randomTensor([c.batch, c.kvHeads, c.keys, c.valueDim ?? c.dim], { seed: 3, dtype, requiresGrad: true }),
   ];
 }
 
 const segments = tensor([[0, 0, 0, 1, 1, 2, 2, 2, 2]], { dtype: "int32" });
+const manySegments = tensor(
+  Int32Array.from({ length: 150 }, (_, i) => (i < 5 ? 0 : i < 70 ? 1 : i < 71 ? 2 : 3)),
+  { shape: [1, 150] },
+);
 const CASES: Record<string, Case> = {
   plain: { batch: 2, heads: 3, kvHeads: 3, queries: 7, keys: 11, dim: 5, options: {} },
   causal: { batch: 2, heads: 4, kvHeads: 2, queries: 13, keys: 13, dim: 16, options: { isCausal: true } },
@@ -124,6 +137,69 @@ const CASES: Record<string, Case> = {
     dim: 8,
     options: { isCausal: true, querySegments: segments, keySegments: segments },
   },
+  "several parts of keys, odd sizes": {
+    batch: 1,
+    heads: 3,
+    kvHeads: 1,
+    queries: 50,
+    keys: 2101,
+    dim: 19,
+    options: { isCausal: true },
+  },
+  "a window across chunks": {
+    batch: 1,
+    heads: 5,
+    kvHeads: 1,
+    queries: 601,
+    keys: 601,
+    dim: 40,
+    options: { isCausal: true, window: 299 },
+  },
+  "more queries than keys, negative scale": {
+    batch: 2,
+    heads: 2,
+    kvHeads: 1,
+    queries: 45,
+    keys: 31,
+    dim: 7,
+    options: { scale: -0.4 },
+  },
+  "key mask of many rows": {
+    batch: 2,
+    heads: 2,
+    kvHeads: 2,
+    queries: 83,
+    keys: 83,
+    dim: 8,
+    options: {
+      isCausal: true,
+      keyMask: tensor(
+        Int32Array.from({ length: 166 }, (__, i) => (i % 83 === 0 || i % 3 !== 1 ? 1 : 0)),
+        {
+          shape: [2, 83],
+        },
+      ),
+    },
+  },
+  "segments of many rows": {
+    batch: 1,
+    heads: 4,
+    kvHeads: 2,
+    queries: 150,
+    keys: 150,
+    dim: 16,
+    options: { isCausal: true, softCap: 3, querySegments: manySegments, keySegments: manySegments },
+  },
+  "values of another width": {
+    batch: 1,
+    heads: 4,
+    kvHeads: 2,
+    queries: 37,
+    keys: 37,
+    dim: 24,
+    valueDim: 41,
+    options: { isCausal: true },
+  },
   "one query": { batch: 3, heads: 6, kvHeads: 2, queries: 1, keys: 33, dim: 64, options: { isCausal: true } },
 };
 
@@ -140,7 +216,7 @@ describe.each(Object.entries(CASES))("%s", (_, c) => {
         wide.requiresGrad = true;
         return wide;
       }) as [Tensor, Tensor, Tensor];
-      const g = randomTensor([c.batch, c.heads, c.queries, c.dim], { seed: 4, dtype });
+      const g = randomTensor([c.batch, c.heads, c.queries, c.valueDim ?? c.dim], { seed: 4, dtype });
       const out = scaledDotProductAttention(q, k, v, c.options);
       expect(out.dtype).toBe(dtype);
       out.backward(g);

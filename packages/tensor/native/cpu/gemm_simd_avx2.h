@@ -21,6 +21,8 @@ FMS_ACCEL_INLINE Floats fused_multiply_add(Floats a, Floats b, Floats c) {
   return _mm256_fmadd_ps(a, b, c);
 }
 FMS_ACCEL_INLINE Floats multiply(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
+// b where a is NaN.
+FMS_ACCEL_INLINE Floats maximum(Floats a, Floats b) { return _mm256_max_ps(a, b); }
 FMS_ACCEL_INLINE float sum_of_lanes(Floats v) {
   const __m128 half = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
   const __m128 pair = _mm_add_ps(half, _mm_movehl_ps(half, half));

@@ -21,6 +21,8 @@ FMS_ACCEL_INLINE Floats fused_multiply_add(Floats a, Floats b, Floats c) {
   return _mm512_fmadd_ps(a, b, c);
 }
 FMS_ACCEL_INLINE Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+// b where a is NaN.
+FMS_ACCEL_INLINE Floats maximum(Floats a, Floats b) { return _mm512_max_ps(a, b); }
 // The sum of all lanes, in pairs: halves are added until one lane is left.
 FMS_ACCEL_INLINE float sum_of_lanes(Floats v) {
   const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));

@@ -25,6 +25,8 @@ FMS_ACCEL_INLINE Words zero_words() { return Words{}; }
 FMS_ACCEL_INLINE Floats broadcast(float v) { return Floats{v, v, v, v}; }
 FMS_ACCEL_INLINE Floats add(Floats a, Floats b) { return a + b; }
 FMS_ACCEL_INLINE Floats multiply(Floats a, Floats b) { return a * b; }
+// b where a is NaN.
+FMS_ACCEL_INLINE Floats maximum(Floats a, Floats b) { return a > b ? a : b; }
 FMS_ACCEL_INLINE Floats fused_multiply_add(Floats a, Floats b, Floats c) {
 #ifdef __aarch64__
   return (Floats)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);

@@ -18,7 +18,7 @@ void rms_norm_gradient(const RmsNormGradient&);
 // rotary.cc
 void rotary(const Rotary&);
 
-// attention.cc
+// attention_forward.cc, attention_backward.cc
 void attention_forward(const AttentionArguments&);
 void attention_backward(const AttentionArguments&);
 
