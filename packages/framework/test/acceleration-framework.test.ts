@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { fixturePath, readJsonFixture } from "@fms-accel/test-utilities";
+import { fixturePath } from "@fms-accel/test-utilities";
 import { AutoModelForCausalLM, LoraConfig, RMSNorm, type CausalLM } from "@fms-accel/models";
 import { tensor } from "@fms-accel/tensor";
 import { resolveTrainingArguments, type Communicator } from "@fms-accel/trainer";
@@ -328,21 +328,6 @@ describe("defects of the original that are not here", () => {
       optionsOf([registration("p", simplePlugin("A", "a.x.y"))], { configuration: { plugins: { a: { x: "text" } } } }),
     );
     await expect(create).rejects.toThrow('configuration.plugins.a.x: a.x: expected a mapping of y; found "text".');
-  });
-
-  test("leftover keys are not passed over", async () => {
-    const { errors } = readJsonFixture<{ errors: { what: string; result?: unknown }[] }>(
-      "framework",
-      "activation.json",
-    );
-    expect(errors.find(({ what }) => what === "leftover keys are ignored")?.result).toBeDefined();
-    await expect(
-      AccelerationFramework.create(
-        optionsOf([registration("p", simplePlugin("A", "a"))], {
-          configuration: { plugins: { a: {}, unknown: { x: 1 } } },
-        }),
-      ),
-    ).rejects.toThrow(ConfigurationError);
   });
 
   test("nothing configured is an error that says how to configure", async () => {

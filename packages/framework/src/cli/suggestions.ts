@@ -6,7 +6,8 @@ function folded(name: string): string {
 }
 
 /**
- * The known names nearest to a mistyped one, best first: at most three, none farther than a third of its letters (at least 2).
+ * The known names nearest to a mistyped one, best first: at most three, none farther than a third of its letters (at least 2), and none that
+ * shares no letter.
  * A name that the attempt begins, or that begins with it, counts as near too: `--epochs` finds `num_train_epochs`.
  */
 export function nearestNames(attempt: string, known: readonly string[]): string[] {
@@ -17,7 +18,8 @@ export function nearestNames(attempt: string, known: readonly string[]): string[
       const candidate = folded(name);
       const steps = distance(wanted, candidate);
       const contained = wanted.length >= 4 && candidate.split("_").includes(wanted);
-      return { name, steps: contained ? Math.min(steps, limit) : steps };
+      const isOther = steps >= Math.max(wanted.length, candidate.length);
+      return { name, steps: contained ? Math.min(steps, limit) : isOther ? Infinity : steps };
     })
     .filter(({ steps }) => steps <= limit)
     .sort((a, b) => a.steps - b.steps || a.name.localeCompare(b.name))

@@ -48,13 +48,19 @@ export const buildCommand: CommandDefinition = {
 /**
  * Compiles native packages, one after the other; what is up to date is left as it is.
  *
- * @throws UsageError when a tool is missing or a compilation fails, with the end of what the compiler said
+ * @throws UsageError where packages are no folders, when a tool is missing or a compilation fails, with the end of what the compiler said
  */
 export async function buildNativePackages(
   packages: readonly NativePackage[],
   { jobs, afresh }: { readonly jobs: number; readonly afresh: boolean },
   terminal: Terminal,
 ): Promise<void> {
+  if (packages.length > 0 && process.versions["pnp"] !== undefined) {
+    throw new UsageError(
+      "native code cannot be compiled where Yarn's Plug'n'Play keeps packages: in archives, which no compiler reads. " +
+        'Set "nodeLinker: node-modules" in .yarnrc.yml, run yarn install, and call this again.',
+    );
+  }
   const missing = missingBuildTools(hasCommand);
   if (missing.length > 0) {
     const tools = missing.map(({ tool }) => tool).join(", ");

@@ -24,7 +24,7 @@ import { UsageError } from "../errors.ts";
 import { formatCount } from "../terminal/numbers.ts";
 import { adapterChoice, adapterTable } from "./adapter-flags.ts";
 import { modelFolder, readInvocation } from "./invocation-values.ts";
-import { dtypeRow, loadForUse } from "./load-for-use.ts";
+import { dtypeRow, loadForUse, modelRows } from "./load-for-use.ts";
 import { sampleOptions } from "./train.ts";
 
 const dataTable = [
@@ -46,10 +46,7 @@ export const evaluateCommand: CommandDefinition = {
     {
       heading: "Model",
       rows: [
-        ...selectRows(argumentTables.model, ["model_name_or_path"]),
-        ...adapterTable,
-        ...selectRows(argumentTables.model, ["tokenizer_name_or_path"]),
-        dtypeRow,
+        ...modelRows,
         ...selectRows(argumentTables.model, ["device"]),
         ...selectRows(argumentTables.training, ["bf16", "fp16"]),
       ],

@@ -8,7 +8,7 @@ import { converse } from "./conversation.ts";
 import { adapterSwitch } from "./adapter-switch.ts";
 import { adapterChoice, adapterTable } from "./adapter-flags.ts";
 import { modelFolder, readInvocation } from "./invocation-values.ts";
-import { dtypeRow, loadForUse } from "./load-for-use.ts";
+import { dtypeRow, loadForUse, modelRows } from "./load-for-use.ts";
 import { readPrompts, type Prompt } from "./prompts.ts";
 import { Responder, type Answer } from "./responder.ts";
 
@@ -107,10 +107,7 @@ export const generateCommand: CommandDefinition = {
     {
       heading: "Model",
       rows: [
-        ...selectRows(argumentTables.model, ["model_name_or_path"]),
-        ...adapterTable,
-        ...selectRows(argumentTables.model, ["tokenizer_name_or_path"]),
-        dtypeRow,
+        ...modelRows,
         ...selectRows(argumentTables.model, ["device"]),
         ...selectRows(argumentTables.data, ["chat_template"]),
       ],

@@ -8,10 +8,11 @@ import {
   type CausalLM,
   type PreTrainedTokenizer,
 } from "@fms-accel/models";
-import { unescapeTemplate } from "@fms-accel/trainer";
+import { argumentTables, unescapeTemplate } from "@fms-accel/trainer";
+import { selectRows, type FlagRow } from "../cli/flag-table.ts";
 import { warningSink, type Terminal } from "../cli/terminal.ts";
 import { UsageError } from "../errors.ts";
-import type { AdapterChoice } from "./adapter-flags.ts";
+import { adapterTable, type AdapterChoice } from "./adapter-flags.ts";
 import { useDevice } from "./use-device.ts";
 
 /** `--torch_dtype` of commands that do not train. */
@@ -23,6 +24,14 @@ export const dtypeRow = {
   aliases: ["dtype"],
   help: "Data type of the weights; auto: as they are stored.",
 } as const;
+
+/** The flags of commands that open a model with its adapters. */
+export const modelRows: readonly FlagRow[] = [
+  ...selectRows(argumentTables.model, ["model_name_or_path"]),
+  ...adapterTable,
+  ...selectRows(argumentTables.model, ["tokenizer_name_or_path"]),
+  dtypeRow,
+];
 
 export type WeightDType = (typeof dtypeRow.choices)[number];
 

@@ -1,14 +1,12 @@
 import { existsSync, readdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { PeftModel, PromptTuningModel, savePretrained } from "@fms-accel/models";
-import { argumentTables } from "@fms-accel/trainer";
 import type { CommandDefinition } from "../cli/command-definition.ts";
-import { selectRows } from "../cli/flag-table.ts";
 import { printLine } from "../cli/terminal.ts";
 import { UsageError } from "../errors.ts";
 import { adapterChoice, adapterTable } from "./adapter-flags.ts";
 import { modelFolder, readInvocation } from "./invocation-values.ts";
-import { dtypeRow, loadTokenizer, openModel, tokenizerFolder } from "./load-for-use.ts";
+import { dtypeRow, loadTokenizer, modelRows, openModel, tokenizerFolder } from "./load-for-use.ts";
 
 const outputTable = [
   { name: "output_dir", type: "string", default: null, help: "Folder of the merged checkpoint; must be new or empty." },
@@ -22,12 +20,7 @@ export const mergeCommand: CommandDefinition = {
   groups: [
     {
       heading: "Model",
-      rows: [
-        ...selectRows(argumentTables.model, ["model_name_or_path"]),
-        ...adapterTable,
-        ...selectRows(argumentTables.model, ["tokenizer_name_or_path"]),
-        dtypeRow,
-      ],
+      rows: [...modelRows],
     },
     { heading: "Output", rows: outputTable },
   ],

@@ -31,14 +31,14 @@ export async function loadPluginPackage(found: PluginPackage): Promise<PluginReg
     return isNativeFailure(error)
       ? problem(
           "build",
-          `its native part cannot be used: ${firstLine(error)}`,
+          `its native part cannot be used: ${firstLine(error).replace(/\.?$/, ".")}`,
           isCompiledHere(found, error)
             ? "Compile it: npx fms-accel build."
             : `Build it: npm rebuild ${found.packageName}.`,
         )
       : problem(
           "import",
-          `it cannot be loaded: ${firstLine(error)}`,
+          `it cannot be loaded: ${firstLine(error).replace(/\.?$/, ".")}`,
           "Install it again; if that does not help, its authors should know.",
         );
   }

@@ -1,6 +1,6 @@
 import { existsSync, realpathSync } from "node:fs";
 import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { PluginError } from "../errors.ts";
 import { readPackageFile, textEntries } from "./package-file.ts";
 
@@ -57,7 +57,9 @@ function locateByYarn(name: string, from: string): string | undefined {
     resolveToUnqualified(request: string, issuer: string): string | null;
   };
   try {
-    return yarn.resolveToUnqualified(name, join(from, "package.json")) ?? undefined;
+    const directory = yarn.resolveToUnqualified(name, join(from, "package.json"));
+    // Yarn ends it with a slash.
+    return directory === null ? undefined : resolve(directory);
   } catch {
     return undefined;
   }

@@ -176,6 +176,16 @@ describe("plugins of the project", () => {
 });
 
 describe("scripts of the other shells", () => {
+  const lines: [line: string, offered: string[]][] = [
+    ["fms-accel gree", ["greet"]],
+    ["fms-accel configs aadp-padding-free-", ["aadp-padding-free-multipack"]],
+    ["fms-accel train --greeting ", ["hello", "salut"]],
+    ["fms-accel train --peft_method l", ["lora"]],
+    ["fms-accel greet --tone c", ["cool"]],
+    ["fms-accel greet w", ["world"]],
+    ["fms-accel preview --alo", ["--aloud"]],
+  ];
+
   it.each(["zsh", "fish"])("%s names every command and the plugin's flags", (shell) => {
     const script = readFileSync(scriptOf(shell), "utf8");
     for (const { name } of program.commands) expect(script).toMatch(new RegExp(`\\b${name}\\b`));
@@ -187,29 +197,13 @@ describe("scripts of the other shells", () => {
       expect(spawnSync("zsh", ["-n", scriptOf("zsh")], { encoding: "utf8" })).toMatchObject({ status: 0, stderr: "" });
     });
 
-    it.each([
-      ["fms-accel gree", ["greet"]],
-      ["fms-accel configs aadp-padding-free-", ["aadp-padding-free-multipack"]],
-      ["fms-accel train --greeting ", ["hello", "salut"]],
-      ["fms-accel train --peft_method l", ["lora"]],
-      ["fms-accel greet --tone c", ["cool"]],
-      ["fms-accel greet w", ["world"]],
-      ["fms-accel preview --alo", ["--aloud"]],
-    ])("offers for %j %j", (line, expected) => {
+    it.each(lines)("offers for %j %j", (line, expected) => {
       expect(completeInZsh(line)).toEqual(expected);
     });
   });
 
   describe.skipIf(!has("fish"))(`fish${has("fish") ? "" : " (skipped: fish is not installed)"}`, () => {
-    it.each([
-      ["fms-accel gree", ["greet"]],
-      ["fms-accel configs aadp-padding-free-", ["aadp-padding-free-multipack"]],
-      ["fms-accel train --greeting ", ["hello", "salut"]],
-      ["fms-accel train --peft_method l", ["lora"]],
-      ["fms-accel greet --tone c", ["cool"]],
-      ["fms-accel greet w", ["world"]],
-      ["fms-accel preview --alo", ["--aloud"]],
-    ])("offers for %j %j", (line, expected) => {
+    it.each(lines)("offers for %j %j", (line, expected) => {
       const command = `source ${scriptOf("fish")}; complete -C ${JSON.stringify(line)}`;
       const { stdout, stderr } = spawnSync("fish", ["--no-config", "-c", command], { encoding: "utf8" });
       expect(stderr).toBe("");

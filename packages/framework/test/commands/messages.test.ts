@@ -116,10 +116,37 @@ describe("arguments", () => {
   });
 });
 
+it("takes every other recorded line", () => {
+  const installs = [
+    ["install", "a", "b"], // several at once: install.test.ts
+    ["install", "fms_acceleration_peft"], // the same name, by the project's package manager: install.test.ts
+    ["install", "-e", "fms_acceleration_foak"], // flags are handed on: install.test.ts
+    ["install", "{toxinidir}/no/such/folder"], // no such folder: install.test.ts
+  ];
+  const tested = [
+    ...installs,
+    [],
+    ["unknown"],
+    ["plugins"],
+    ["plugins", "extra"],
+    ["configs"],
+    ["configs", "extra"],
+    ["install"],
+    ["arguments"],
+    ["arguments", "no-such-configuration"],
+    ...["accelerated-peft-bnb", "accelerated-peft-autogptq-foak", "foak-fast-kernels"].map((name) => [
+      "arguments",
+      name,
+    ]),
+  ].map((argv) => argv.join(" "));
+  expect([...new Set(reference.map(({ argv }) => argv.join(" ")))].toSorted()).toEqual(tested.toSorted());
+});
+
 /** Where the original raises an assertion, there is one error that says what to do. */
 describe("errors", () => {
   it.each([
     [["unknown"], 'unknown command "unknown"'],
+    [["plugins", "extra"], "plugins got 1 words that belong to no flag, and takes 0."],
     [["configs", "extra"], 'unknown configuration "extra"'],
     [["arguments"], "no configuration is given. `fms-accel configs` lists their shortnames."],
     [["arguments", "no-such-configuration"], 'unknown configuration "no-such-configuration"'],

@@ -67,7 +67,7 @@ List of PLUGIN_NAME [PLUGIN_SHORTNAME]:
     installFlat(project, { a: pluginPackage("a", "training.a", { code: 'throw new Error("broken")' }) });
     const output = await printed(project);
     expect(output).toContain(
-      "5. a [x] (installed) 1.2.3\n   cannot be used: it cannot be loaded: broken Install it again;",
+      "5. a [x] (installed) 1.2.3\n   cannot be used: it cannot be loaded: broken. Install it again;",
     );
     expect(output).toContain(`3. ${AADP} [aadp]\n   cannot be used: `);
     expect(output).toContain("names it, but it is not installed. Install the project's dependencies.");

@@ -126,7 +126,7 @@ describe("packages that cannot be used are problems with a remedy, and run no fu
     const problem = await onlyProblem(project);
     expect(problem).toMatchObject({ kind: "import", packageName: "a", manifest: { paths: ["training.a"] } });
     expect(describeProblem(problem)).toBe(
-      "a 1.2.3: it cannot be loaded: first line Install it again; if that does not help, its authors should know.",
+      "a 1.2.3: it cannot be loaded: first line. Install it again; if that does not help, its authors should know.",
     );
   });
 

@@ -9,6 +9,11 @@ interface Scenario {
   readonly framework_config?: readonly (string | null)[];
   readonly arguments: Readonly<Record<string, unknown>>;
 }
+interface ReferenceTable {
+  readonly columns: readonly string[];
+  readonly sample_rows: readonly (readonly string[])[];
+  readonly framework_configs: readonly string[];
+}
 type Files = Readonly<Record<string, { readonly scenarios?: readonly Scenario[] } & Record<string, unknown>>>;
 
 const { files } = readJsonFixture<{ files: Files }>("framework", "scenarios.json");
@@ -41,14 +46,40 @@ describe("scripts/benchmarks/", () => {
     for (const name of named) if (name !== null) expect(shortnames).toContain(name);
   });
 
-  it("the original's reference figures are of configurations that exist", () => {
-    const { files: tables } = readJsonFixture<{ files: Record<string, { framework_configs: string[] }> }>(
-      "framework",
-      "benchmark.json",
+  describe("the original's reference figures", () => {
+    const { files: tables } = readJsonFixture<{ files: Record<string, ReferenceTable> }>("framework", "benchmark.json");
+    /** Measured, or said of the machine: no arguments. */
+    const measured =
+      /^(?:framework_config|num_gpus|epoch|error_messages|mem_\w+|train_(?:loss|runtime|\w+_per_second))$/;
+
+    it("are of configurations that exist", () => {
+      const named = new Set(Object.values(tables).flatMap(({ framework_configs: names }) => names));
+      expect(named.size).toBeGreaterThan(20);
+      for (const name of named) if (name !== "none") expect(shortnames).toContain(name);
+    });
+
+    it.each(Object.entries(tables))(
+      "%s: its runs can be repeated by flags of `train`",
+      (_, { columns, sample_rows: rows }) => {
+        for (const row of rows) {
+          const given = columns.flatMap((name, at) => {
+            const text = row[at] ?? "";
+            if (text === "" || measured.test(name)) return [];
+            // A table that was once in a spreadsheet has "16.0" for 16.
+            const value = /^\d+\.0$/.test(text)
+              ? String(Number(text))
+              : name === "target_modules"
+                ? text.split(" ")
+                : text;
+            return [{ name, value, where: name }];
+          });
+          expect(given.length).toBeGreaterThan(1);
+          const { training } = parseArguments([...given, { name: "output_dir", value: "out", where: "output_dir" }]);
+          const rate = row[columns.indexOf("learning_rate")];
+          if (rate !== undefined) expect(training.learningRate).toBe(Number(rate));
+        }
+      },
     );
-    const named = new Set(Object.values(tables).flatMap(({ framework_configs: names }) => names));
-    expect(named.size).toBeGreaterThan(20);
-    for (const name of named) if (name !== "none") expect(shortnames).toContain(name);
   });
 
   it("has only arguments that `train` knows, with values that it takes", () => {
