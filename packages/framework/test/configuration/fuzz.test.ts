@@ -149,7 +149,8 @@ function randomText(): string {
   return text;
 }
 
-test(`${rounds} random configurations give plugins, or errors that all have a line and a column within the file`, () => {
+const name = `${rounds} random configurations give plugins, or errors that all have a line and a column within the file`;
+test(name, { timeout: 60_000 + 10 * rounds }, () => {
   const outcomes = { read: 0, empty: 0, refused: 0, lines: 0 };
   for (let round = 0; round < rounds; round++) {
     const text = randomText();

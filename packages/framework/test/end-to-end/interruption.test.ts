@@ -9,13 +9,13 @@ const folder = mkdtempSync(join(tmpdir(), "fms-accel-interruption-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const weights = (name: string): Buffer => readFileSync(join(folder, name, "adapter_model.safetensors"));
 
-describe("Ctrl-C during training", () => {
+describe("a run that is interrupted", () => {
   let base = "";
   beforeAll(async () => {
     base = await trainTinyBase(folder);
   }, 120_000);
 
-  it("saves a checkpoint and prints the command that goes on to the very same end", async () => {
+  it("by Ctrl-C saves a checkpoint and prints the command that goes on to the very same end", async () => {
     const argv = (name: string): string[] => [
       "train",
       ...loraFlags(base, join(folder, name), { max_steps: 60, logging_steps: 1 }),
@@ -39,7 +39,7 @@ describe("Ctrl-C during training", () => {
     expect(weights("interrupted").equals(weights("whole"))).toBe(true);
   });
 
-  it("ends at once when it comes twice", async () => {
+  it("by Ctrl-C twice ends at once", async () => {
     // Steps of the whole data set: long enough that both signals fall into it.
     const slow = { per_device_train_batch_size: 375, max_steps: 50, logging_steps: 1 };
     const running = start(["train", ...loraFlags(base, join(folder, "twice"), slow)]);
@@ -50,5 +50,25 @@ describe("Ctrl-C during training", () => {
     expect(signal === "SIGINT" || code === 130).toBe(true);
     const left = existsSync(join(folder, "twice")) ? readdirSync(join(folder, "twice")) : [];
     expect(left.filter((name) => /^checkpoint-\d+$/.test(name))).toEqual([]);
+  });
+
+  it("holds its folder: a second run is refused; after kill -9 the next one takes the folder over at once", async () => {
+    const out = join(folder, "shared");
+    const argv = (steps: number): string[] => [
+      "train",
+      ...loraFlags(base, out, { max_steps: steps, logging_steps: 1 }),
+    ];
+    const first = start(argv(100_000));
+    await expect.poll(first.notes, { timeout: 30_000, interval: 5 }).toContain("step 1/");
+    const { code, notes } = await run(argv(1));
+    expect(code).toBe(1);
+    expect(notes).toContain(`error: ${out} is being written by process ${first.child.pid} on this machine, since 20`);
+    expect(notes).not.toContain("Model:");
+    first.child.kill("SIGKILL");
+    await first.finished;
+    const next = await run(argv(1));
+    expect(next.code, next.notes).toBe(0);
+    expect(next.notes).toContain(`${out} was being written by process ${first.child.pid} on `);
+    expect(readdirSync(out).filter((name) => name.includes("lock"))).toEqual([]);
   });
 });
