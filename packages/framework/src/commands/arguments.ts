@@ -2,8 +2,8 @@ import type { CommandDefinition } from "../cli/command-definition.ts";
 import type { FlagRow } from "../cli/flag-table.ts";
 import { printLine, type Terminal } from "../cli/terminal.ts";
 import { UsageError } from "../errors.ts";
-import { findSampleConfiguration, sampleConfigurations } from "./sample-configurations.ts";
-import { findScenarios, type ScenarioMatch } from "./scenario-arguments.ts";
+import { findSampleConfiguration, sampleConfigurations } from "../samples/sample-configurations.ts";
+import { findScenarios, type ScenarioMatch } from "../samples/scenario-arguments.ts";
 
 const scenariosRow: FlagRow = {
   name: "scenarios_config_path",

@@ -6,9 +6,9 @@ import type { CommandDefinition } from "../cli/command-definition.ts";
 import type { FlagRow } from "../cli/flag-table.ts";
 import { printLine, type Terminal } from "../cli/terminal.ts";
 import { UsageError } from "../errors.ts";
-import { hasCommand, installToolsRemedy, missingBuildTools } from "./build-tools.ts";
-import { compileCommand, nativePackages, type NativePackage } from "./native-packages.ts";
-import { probe } from "./probe.ts";
+import { hasCommand, installToolsRemedy, missingBuildTools } from "../native/build-tools.ts";
+import { compileCommand, nativePackages, type NativePackage } from "../native/native-packages.ts";
+import { probe } from "../native/probe.ts";
 
 /** Lines of a failed build that are shown; all of it is in the log. */
 const SHOWN_LINES = 30;

@@ -6,7 +6,7 @@ import {
   sampleConfigurationFile,
   sampleConfigurations,
   type SampleConfiguration,
-} from "./sample-configurations.ts";
+} from "../samples/sample-configurations.ts";
 
 export const configsCommand: CommandDefinition = {
   positionals: [["[shortname]", "print this configuration instead of the list"]],

@@ -1,4 +1,4 @@
-import { missingBuildTools } from "./build-tools.ts";
+import { missingBuildTools } from "../native/build-tools.ts";
 import { formatBytes } from "../terminal/numbers.ts";
 import { availableParallelism, cpus, freemem, totalmem } from "node:os";
 

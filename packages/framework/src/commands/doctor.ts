@@ -8,8 +8,8 @@ import {
   type Finding,
   type Surroundings,
 } from "./doctor-report.ts";
-import { hasCommand } from "./build-tools.ts";
-import { packageVersion, probe } from "./probe.ts";
+import { hasCommand } from "../native/build-tools.ts";
+import { packageVersion, probe } from "../native/probe.ts";
 
 const realSurroundings: Surroundings = {
   nodeVersion: process.versions.node,

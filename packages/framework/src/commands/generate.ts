@@ -4,13 +4,13 @@ import type { CommandDefinition } from "../cli/command-definition.ts";
 import { selectRows } from "../cli/flag-table.ts";
 import { printLine, type Terminal } from "../cli/terminal.ts";
 import { UsageError } from "../errors.ts";
-import { converse } from "./conversation.ts";
-import { adapterSwitch } from "./adapter-switch.ts";
+import { converse } from "../generation/conversation.ts";
+import { adapterSwitch } from "../generation/adapter-switch.ts";
 import { adapterChoice, adapterTable } from "./adapter-flags.ts";
 import { modelFolder, readInvocation } from "./invocation-values.ts";
 import { dtypeRow, loadForUse, modelRows } from "./load-for-use.ts";
-import { readPrompts, type Prompt } from "./prompts.ts";
-import { Responder, type Answer } from "./responder.ts";
+import { readPrompts, type Prompt } from "../generation/prompts.ts";
+import { Responder, type Answer } from "../generation/responder.ts";
 
 const promptTable = [
   {

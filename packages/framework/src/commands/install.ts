@@ -8,9 +8,9 @@ import { printLine, type Terminal } from "../cli/terminal.ts";
 import { UsageError } from "../errors.ts";
 import { pluginCatalogue } from "../plugins/catalogue.ts";
 import { buildNativePackages } from "./build.ts";
-import { isCompiled, nativePackages } from "./native-packages.ts";
-import { addPackages, detectPackageManager, packageManagers, projectFolder } from "./package-manager.ts";
-import { resolvePluginName } from "./plugin-names.ts";
+import { isCompiled, nativePackages } from "../native/native-packages.ts";
+import { addPackages, detectPackageManager, packageManagers, projectFolder } from "../plugins/package-manager.ts";
+import { resolvePluginName } from "../plugins/plugin-names.ts";
 
 /** What an installation depends on; tests give their own. */
 export interface InstallSurroundings {

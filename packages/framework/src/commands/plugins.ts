@@ -3,8 +3,8 @@ import { printLine, type Terminal } from "../cli/terminal.ts";
 import { pluginCatalogue } from "../plugins/catalogue.ts";
 import { discoverPlugins } from "../plugins/discover-plugins.ts";
 import type { PluginDiscovery } from "../plugins/plugin-discovery.ts";
-import { folderOf } from "./plugin-names.ts";
-import { sampleConfigurations } from "./sample-configurations.ts";
+import { folderOf } from "../plugins/plugin-names.ts";
+import { sampleConfigurations } from "../samples/sample-configurations.ts";
 
 /** A line of the list. */
 export interface ListedPlugin {

@@ -4,8 +4,8 @@ import { dirname, join } from "node:path";
 import { temporaryDirectory } from "@fms-accel/test-utilities";
 import { describe, expect, it } from "vitest";
 import { buildNativePackages } from "../../src/commands/build.ts";
-import { installToolsRemedy, missingBuildTools } from "../../src/commands/build-tools.ts";
-import { compileCommand, enginePackage, nativePackageIn } from "../../src/commands/native-packages.ts";
+import { installToolsRemedy, missingBuildTools } from "../../src/native/build-tools.ts";
+import { compileCommand, enginePackage, nativePackageIn } from "../../src/native/native-packages.ts";
 import { captureTerminal } from "../cli/captured-terminal.ts";
 
 const CMAKE_LISTS = `cmake_minimum_required(VERSION 3.22)

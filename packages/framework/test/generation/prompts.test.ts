@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { readPrompts } from "../../src/commands/prompts.ts";
+import { readPrompts } from "../../src/generation/prompts.ts";
 import { UsageError } from "../../src/errors.ts";
 import { captureTerminal } from "../cli/captured-terminal.ts";
 

@@ -4,9 +4,9 @@ import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@fms-accel/model
 import { fixturePath } from "@fms-accel/test-utilities";
 import { describe, expect, it } from "vitest";
 import { createTerminal } from "../../src/cli/terminal.ts";
-import { AdapterSwitch } from "../../src/commands/adapter-switch.ts";
-import { converse, type ConversationPartner } from "../../src/commands/conversation.ts";
-import type { Prompt, PromptMessage } from "../../src/commands/prompts.ts";
+import { AdapterSwitch } from "../../src/generation/adapter-switch.ts";
+import { converse, type ConversationPartner } from "../../src/generation/conversation.ts";
+import type { Prompt, PromptMessage } from "../../src/generation/prompts.ts";
 import { captureTerminal } from "../cli/captured-terminal.ts";
 
 /** Answers with the number of the question, and notes what it was asked. */

@@ -1,6 +1,6 @@
 import { nearestNames } from "../cli/suggestions.ts";
 import { UsageError } from "../errors.ts";
-import { pluginCatalogue } from "../plugins/catalogue.ts";
+import { pluginCatalogue } from "./catalogue.ts";
 
 /** Plugins of the Python original that have no counterpart here. */
 const absentPlugins: ReadonlyMap<string, string> = new Map([

@@ -2,7 +2,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { temporaryDirectory } from "@fms-accel/test-utilities";
 import { describe, expect, it } from "vitest";
-import { addPackages, detectPackageManager, projectFolder } from "../../src/commands/package-manager.ts";
+import { addPackages, detectPackageManager, projectFolder } from "../../src/plugins/package-manager.ts";
 
 /** A folder with these files; names may have folders, values that are objects become JSON. */
 function folderWith(files: Readonly<Record<string, unknown>>): string {
