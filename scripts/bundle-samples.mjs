@@ -12,7 +12,7 @@ for (const folder of ["sample-configurations", "scripts"])
   rmSync(join(target, folder), { recursive: true, force: true });
 if (!process.argv.includes("--remove")) {
   for (const folder of ["sample-configurations", join("scripts", "benchmarks")]) {
-    for (const name of readdirSync(join(repository, folder)).filter((file) => file.endsWith(".yaml"))) {
+    for (const name of readdirSync(join(repository, folder)).filter((file) => /\.(?:yaml|json)$/.test(file))) {
       cpSync(join(repository, folder, name), join(target, folder, name));
     }
   }

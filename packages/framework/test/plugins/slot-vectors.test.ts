@@ -9,7 +9,10 @@ interface Vector {
   readonly result?: { readonly summary: string };
 }
 
-const vectors = readJsonFixture<{ accelerator_patcher: Vector[] }>("framework", "patching.json").accelerator_patcher;
+const { accelerator_patcher: vectors, padding_free_collators: collators } = readJsonFixture<{
+  accelerator_patcher: Vector[];
+  padding_free_collators: { collator: string; result?: { summary: string } }[];
+}>("framework", "patching.json");
 
 type Claim = readonly [id: string, slot: TrainerSlotName];
 const collator: Claim = ["c", "collator"];
@@ -58,3 +61,10 @@ test.each(vectors.filter(({ what, result }) => what in cases && result === undef
     expect(() => claimed(cases[what] ?? [])).toThrow(TrainingError);
   },
 );
+
+test("a collator that flattens is shown as the original shows its own, whichever collator was there", () => {
+  const shown = collators.flatMap(({ result }) => (result === undefined ? [] : [result.summary]));
+  expect(shown).toHaveLength(4);
+  for (const summary of shown)
+    expect(summariseSlots(claimed([["flattening-collator", "collator"]]).claims())).toBe(summary);
+});
