@@ -24,8 +24,11 @@ const ARCHITECTURES = [
   "gpt_bigcode",
   "gpt2",
   "gpt_neox",
+  "stablelm",
   "mixtral",
+  "granitemoe",
   "granitemoeshared",
+  "qwen3_moe",
 ];
 
 /** Samples of 1 to 19 tokens; sliding windows of the fixtures are shorter than the longest. */

@@ -10,13 +10,17 @@ import { AutoModelForCausalLM, getPeftModel, LoraConfig, type CausalLM } from "@
 import { Generator } from "@fms-accel/tensor";
 import { fixturePath, temporaryDirectory } from "@fms-accel/test-utilities";
 import {
+  createSampleReader,
   loadDataset,
+  preprocessDataset,
   resolveTrainingArguments,
   SftTrainer,
+  StreamLoader,
   TrainingCheckpointError,
   type TrainingArgumentsInput,
 } from "@fms-accel/trainer";
 import { describe, expect, it } from "vitest";
+import { createMultipackPlanner, flattenSamples } from "../../src/index.ts";
 import { plugins } from "../../src/plugins.ts";
 
 const root = temporaryDirectory();
@@ -184,5 +188,52 @@ describe("a stream", () => {
     const resumed = other.train();
     await expect(resumed).rejects.toThrow(TrainingCheckpointError);
     await expect(resumed).rejects.toThrow("was stream, windows of 12 samples, multipack, rows of 64 tokens × 1");
+  });
+});
+
+async function all<Item>(items: AsyncIterable<Item>): Promise<Item[]> {
+  const list: Item[] = [];
+  for await (const item of items) list.push(item);
+  return list;
+}
+
+describe("a stream on three ranks", () => {
+  const ranks = [0, 1, 2];
+
+  async function loaders(): Promise<StreamLoader[]> {
+    const dataset = await loadDataset(parquet);
+    return ranks.map(
+      (rank) =>
+        new StreamLoader({
+          dataset,
+          openReader: () => createSampleReader(dataset, undefined),
+          planner: createMultipackPlanner(
+            { collator: flattenSamples, isPaddingFree: true, padTokenId: 0, position: { rank, worldSize: 3 }, seed: 3 },
+            { capacity: 16, longSamples: "error" },
+          ),
+          windowSize: 12,
+          say: () => {},
+        }),
+    );
+  }
+
+  it("has as many batches on each, every sample on one, and goes on anywhere with the same", async () => {
+    const whole = await Promise.all((await loaders()).map(async (loader) => all(loader.batches(1, 0))));
+    const count = whole[0]!.length;
+    expect(whole.map(({ length }) => length)).toEqual([count, count, count]);
+    const dataset = await loadDataset(parquet);
+    using samples = await preprocessDataset(dataset, undefined);
+    expect(whole.flat().reduce((sum, { samples: held }) => sum + held!, 0)).toBe(50);
+    expect(whole.flat().reduce((sum, { tokens }) => sum + tokens, 0)).toBe(samples.lengths.reduce((a, b) => a + b, 0));
+    for (const rank of ranks) {
+      for (let first = 1; first < count; first++) {
+        const begun = (await loaders())[rank]!;
+        let made = 0;
+        for await (const _ of begun.batches(1, 0)) if (++made === first) break;
+        const place = begun.place(1, first);
+        const rest = await all((await loaders())[rank]!.batches(1, first, place));
+        expect(rest).toEqual(whole[rank]!.slice(first));
+      }
+    }
   });
 });

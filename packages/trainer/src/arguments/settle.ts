@@ -37,7 +37,7 @@ export function settleTrainingArguments(
       "streaming: expected max_steps too, as the number of batches is not known before all rows are read; found none.",
     );
   }
-  if (!settled.streaming && given.has("streaming_window"))
+  if (given.has("streaming_window") && !given.has("streaming"))
     notes.push("streaming_window is given without streaming: no effect.");
 
   if (settled.warmupRatio > 0 && settled.warmupSteps > 0)
