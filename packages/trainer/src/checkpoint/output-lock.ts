@@ -33,7 +33,7 @@ const holderSchema: z.ZodType<LockHolder> = z.object({
  * taken over, which is said. Calls inside of `body` for the same folder are part of it.
  *
  * @param say gets a line when a lock is taken over
- * @throws TrainingError naming the process that writes there
+ * @throws TrainingError naming the process that writes there, or why the folder cannot be written
  */
 export async function withOutputLock<Result>(
   outputDir: string,
@@ -41,7 +41,7 @@ export async function withOutputLock<Result>(
   body: () => Promise<Result>,
 ): Promise<Result> {
   const path = join(outputDir, LOCK_FILE);
-  const isNew = mkdirSync(outputDir, { recursive: true }) !== undefined;
+  const isNew = makeDirectory(outputDir);
   if (!(await acquire(path, outputDir, say))) return body();
   const release = (): void => {
     const holder = readHolder(path);
@@ -71,7 +71,7 @@ async function acquire(path: string, outputDir: string, say: (line: string) => v
     writeFileSync(path, own, { flag: "wx" });
     return true;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw unwritable(outputDir, error);
   }
   const holder = readHolder(path);
   if (holder !== undefined && isThisProcess(holder)) return false;
@@ -139,6 +139,23 @@ function readHolder(path: string): LockHolder | undefined {
 function silenceOf(path: string): number | undefined {
   const stat = statSync(path, { throwIfNoEntry: false });
   return stat === undefined ? undefined : Date.now() - stat.mtimeMs;
+}
+
+/** @returns whether there was none */
+function makeDirectory(directory: string): boolean {
+  try {
+    return mkdirSync(directory, { recursive: true }) !== undefined;
+  } catch (error) {
+    throw unwritable(directory, error);
+  }
+}
+
+function unwritable(outputDir: string, error: unknown): TrainingError {
+  const { code, message } = error as NodeJS.ErrnoException;
+  const reason = code === "EEXIST" || code === "ENOTDIR" ? "there is a file of this name" : message;
+  return new TrainingError(`output_dir ${outputDir} cannot be written: ${reason}. Name another folder.`, {
+    cause: error,
+  });
 }
 
 /** A run that came to nothing leaves nothing. */

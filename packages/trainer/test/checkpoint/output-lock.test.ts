@@ -135,12 +135,15 @@ describe("an output folder", () => {
     await expect(first).rejects.toThrow(/is being written by process \d+ on this machine, since now/);
   });
 
-  it("that cannot be written is an error of the file system", async () => {
+  it("that cannot be written is an error that says why", async () => {
     const file = join(temporaryDirectory(), "file");
     writeFileSync(file, "");
-    await expect(take(file)).rejects.toThrow(/EEXIST|ENOTDIR/);
+    await expect(take(file)).rejects.toThrow(
+      `output_dir ${file} cannot be written: there is a file of this name. Name another folder.`,
+    );
+    await expect(take(join(file, "below"))).rejects.toThrow(TrainingError);
     const folder = temporaryDirectory();
     mkdirSync(join(folder, LOCK));
-    await expect(take(folder)).rejects.toThrow(/is being written by another process|EISDIR|ENOTEMPTY/);
+    await expect(take(folder)).rejects.toThrow("is being written by another process.");
   });
 });
