@@ -73,7 +73,7 @@ export { modelFolder, readInvocation } from "./commands/invocation-values.ts";
 export type { InvocationValues } from "./commands/invocation-values.ts";
 export { loadForUse, loadTokenizer, tokenizerFolder } from "./commands/load-for-use.ts";
 export type { LoadedModel, LoadOptions } from "./commands/load-for-use.ts";
-export { sampleOptions } from "./commands/train.ts";
+export { sampleOptions } from "./commands/sample-options.ts";
 
 // ---- Terminal output
 export { renderCurve, wantsLogarithm } from "./terminal/loss-chart.ts";

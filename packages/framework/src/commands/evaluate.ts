@@ -25,7 +25,7 @@ import { formatCount } from "../terminal/numbers.ts";
 import { adapterChoice, adapterTable } from "./adapter-flags.ts";
 import { modelFolder, readInvocation } from "./invocation-values.ts";
 import { dtypeRow, loadForUse, modelRows } from "./load-for-use.ts";
-import { sampleOptions } from "./train.ts";
+import { sampleOptions } from "./sample-options.ts";
 
 const dataTable = [
   { name: "data", type: "strings", default: null, help: "Files or folders of samples: json, jsonl, parquet or arrow." },

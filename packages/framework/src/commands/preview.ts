@@ -15,7 +15,7 @@ import { groupSpans, renderSample, type SampleView } from "../terminal/sample-vi
 import { modelFolder, readInvocation } from "./invocation-values.ts";
 import { noAdapter } from "./adapter-flags.ts";
 import { loadTokenizer, tokenizerFolder } from "./load-for-use.ts";
-import { sampleOptions } from "./train.ts";
+import { sampleOptions } from "./sample-options.ts";
 
 const ownTable = [
   { name: "data", type: "strings", default: null, help: "Files or folders of samples; also --training_data_path." },

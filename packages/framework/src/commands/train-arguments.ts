@@ -8,10 +8,9 @@ import {
 } from "@fms-accel/trainer";
 import type { Invocation } from "../cli/command-definition.ts";
 import { readConfigurationFile } from "../cli/configuration-file.ts";
-import { type FlagRow, spellingsOf } from "../cli/flag-table.ts";
+import { spellingsOf, type FlagGroup, type FlagRow } from "../cli/flag-table.ts";
 import { printLine, type Terminal } from "../cli/terminal.ts";
 import { UsageError } from "../errors.ts";
-import type { FlagGroup } from "../cli/flag-table.ts";
 import { splitAcceleration, type AccelerationArguments } from "./plugin-flags.ts";
 import { trainFlagGroups } from "./train-flags.ts";
 

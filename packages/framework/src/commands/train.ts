@@ -1,6 +1,6 @@
 import { engineInfo } from "@fms-accel/tensor";
 import type { CausalLM } from "@fms-accel/models";
-import { formatDuration, SftTrainer, withOutputLock, type DataArguments, type TrainOutput } from "@fms-accel/trainer";
+import { formatDuration, SftTrainer, withOutputLock, type TrainOutput } from "@fms-accel/trainer";
 import { AccelerationFramework } from "../acceleration-framework.ts";
 import type { CommandDefinition, Invocation } from "../cli/command-definition.ts";
 import type { FlagGroup } from "../cli/flag-table.ts";
@@ -13,6 +13,7 @@ import { LossRecorder } from "./loss-recorder.ts";
 import { estimateMemory } from "./memory-estimate.ts";
 import { memoryLines } from "./memory-report.ts";
 import { pluginFlagGroups } from "./plugin-flags.ts";
+import { sampleOptions } from "./sample-options.ts";
 import { readTrainArguments, type TrainArguments } from "./train-arguments.ts";
 import { trainFlagGroups } from "./train-flags.ts";
 import { createTrainable } from "./train-model.ts";
@@ -89,25 +90,6 @@ async function trainInto(
   await trainer.saveModel();
   describeResult(result, recorder, args, terminal);
   return 0;
-}
-
-/** The data arguments that say how rows become samples, without those that are null. */
-export function sampleOptions(data: DataArguments): Record<string, string> {
-  const { datasetTextField, datasetConversationField, dataFormatterTemplate, responseTemplate, instructionTemplate } =
-    data;
-  const { longSamples, emptySamples, untrainableSamples } = data;
-  const named = {
-    datasetTextField,
-    datasetConversationField,
-    dataFormatterTemplate,
-    responseTemplate,
-    instructionTemplate,
-  };
-  return { ...withoutNulls({ ...named, longSamples }), emptySamples, untrainableSamples };
-}
-
-function withoutNulls(values: Readonly<Record<string, string | null>>): Record<string, string> {
-  return Object.fromEntries(Object.entries(values).filter((entry): entry is [string, string] => entry[1] !== null));
 }
 
 function describeRun(model: CausalLM, { model: choice }: TrainArguments, { notes, noteColors }: Terminal): void {
