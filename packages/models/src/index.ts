@@ -194,7 +194,7 @@ export { Checkpoint, type CheckpointTensor } from "./safetensors/checkpoint.ts";
 export { type SafetensorsHeader, type TensorEntry } from "./safetensors/header.ts";
 export { readSafetensorsHeader, SafetensorsFile } from "./safetensors/safetensors-file.ts";
 export { parseByteSize, writeShards } from "./safetensors/shards.ts";
-export { writeSafetensors } from "./safetensors/writer.ts";
+export { type PendingTensor, type StorableTensor, writeSafetensors } from "./safetensors/writer.ts";
 
 // ---- Adapters ------------------------------------------------------------------------------------------------------
 export { LoraConfig, type LoraBias, type LoraConfigOptions } from "./peft/lora-config.ts";
@@ -209,6 +209,7 @@ export type {
   LoadAdapterOptions,
   NewAdapterOptions,
   SaveAdapterOptions,
+  SaveMergedOptions,
 } from "./peft/adapter-options.ts";
 export { AdapterModel } from "./peft/adapter-model.ts";
 export { openAdapter } from "./peft/open-adapter.ts";

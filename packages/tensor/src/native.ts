@@ -49,7 +49,7 @@ export interface NativeEngine {
   asStrided(x: Handle, shape: readonly number[], strides: readonly number[], offset: number): Handle;
   alias(x: Handle): Handle;
   contiguous(x: Handle): Handle;
-  mapFile(path: string): Handle;
+  mapFile(path: string, offset: number, bytes: number): Handle;
   viewBytes(file: Handle, byteOffset: number, shape: readonly number[], dtype: number): Handle;
   release(x: Handle): void;
   describe(x: Handle): void;

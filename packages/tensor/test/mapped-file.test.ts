@@ -40,6 +40,27 @@ test("what lies outside of the file is refused", () => {
   expect(file.tensor(16, [0], "float32").toArray()).toEqual([]);
 });
 
+test("a part of a file counts from the file's beginning, and ends where it ends", () => {
+  const long = join(directory, "long.bin");
+  const count = 50_000;
+  writeFileSync(long, new Uint8Array(Float32Array.from({ length: count }, (_, i) => i).buffer));
+  // Before, at and behind a multiple of what parts are aligned to.
+  for (const first of [0, 1, 16_383, 16_384, 16_385, count - 2]) {
+    const file = openMappedFile(long, { begin: 4 * first, end: 4 * (first + 2) });
+    expect(file.tensor(4 * first, [2], "float32").toArray()).toEqual([first, first + 1]);
+    expect(() => file.tensor(4 * first, [3], "float32")).toThrow("reaches beyond");
+    expect(file.size).toBe(4 * (first + 2));
+  }
+  expect(openMappedFile(long, { begin: 4 * count, end: 4 * count }).tensor(4 * count, [0], "float32").shape).toEqual([
+    0,
+  ]);
+  const behind = openMappedFile(long, { begin: 4 * 16_384, end: 4 * 16_386 });
+  expect(() => behind.tensor(4 * 16_383, [1], "float32")).toThrow(TensorError);
+  expect(() => openMappedFile(long, { begin: 0, end: 4 * count + 1 })).toThrow("reaches beyond its end at 200000");
+  expect(() => openMappedFile(long, { begin: 2 ** 20, end: 2 ** 20 })).toThrow("reaches beyond its end");
+  expect(() => openMappedFile(long, { begin: -1, end: 4 })).toThrow(TensorError);
+});
+
 test("missing files, directories and empty files", () => {
   expect(() => openMappedFile(join(directory, "missing"))).toThrow("cannot be opened");
   mkdirSync(join(directory, "folder"), { recursive: true });

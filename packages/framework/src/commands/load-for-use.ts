@@ -42,6 +42,8 @@ export interface LoadOptions {
   readonly tokenizerNameOrPath: string | null;
   readonly dtype: WeightDType;
   readonly device: string;
+  /** Hold no weight twice, see `ModelLoadOptions`. */
+  readonly lowMemory?: boolean | undefined;
   /** Jinja source, or a file with it, in place of the tokenizer's chat template. */
   readonly chatTemplate: string | null;
   readonly terminal: Terminal;
@@ -65,12 +67,14 @@ export async function loadForUse(options: LoadOptions): Promise<LoadedModel> {
 }
 
 /** A checkpoint, with the adapters in it if there are any. */
-export async function openModel({ folder, adapters, dtype, device, terminal }: LoadOptions): Promise<CausalLM> {
+export async function openModel(options: LoadOptions): Promise<CausalLM> {
+  const { folder, adapters, dtype, device, lowMemory, terminal } = options;
   requireFolder(folder);
   const onWarning = warningSink(terminal);
   const base = await AutoModelForCausalLM.fromPretrained(folder, {
     dtype,
     device: useDevice(device, terminal),
+    lowMemory,
     onWarning,
   });
   base.requiresGrad_(false);

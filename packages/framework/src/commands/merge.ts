@@ -1,7 +1,9 @@
 import { existsSync, readdirSync } from "node:fs";
 import { resolve } from "node:path";
-import { PeftModel, PromptTuningModel, savePretrained } from "@fms-accel/models";
+import { type CausalLM, PeftModel, PromptTuningModel, savePretrained } from "@fms-accel/models";
+import { argumentTables } from "@fms-accel/trainer";
 import type { CommandDefinition } from "../cli/command-definition.ts";
+import { selectRows } from "../cli/flag-table.ts";
 import { printLine } from "../cli/terminal.ts";
 import { UsageError } from "../errors.ts";
 import { adapterChoice, adapterTable } from "./adapter-flags.ts";
@@ -20,7 +22,7 @@ export const mergeCommand: CommandDefinition = {
   groups: [
     {
       heading: "Model",
-      rows: [...modelRows],
+      rows: [...modelRows, ...selectRows(argumentTables.model, ["low_memory"])],
     },
     { heading: "Output", rows: outputTable },
   ],
@@ -46,8 +48,7 @@ export const mergeCommand: CommandDefinition = {
         `${adapters.folders[0]} is of prompt tuning: its vectors are no part of any weight. Use it with --adapter.`,
       );
     }
-    const model = opened instanceof PeftModel ? opened.mergeAndUnload() : opened;
-    const files = savePretrained(model, own.outputDir, { maxShardSize: own.maxShardSize });
+    const files = saveMerged(opened, own.outputDir, { ...own, ...shared.model });
     const place = tokenizerFolder(options);
     if (place === undefined) printLine(terminal.notes, terminal.noteColors.yellow("There is no tokenizer to copy."));
     else await (await loadTokenizer(place, null, terminal)).savePretrained(own.outputDir);
@@ -56,6 +57,16 @@ export const mergeCommand: CommandDefinition = {
     return 0;
   },
 };
+
+function saveMerged(
+  model: CausalLM,
+  directory: string,
+  { maxShardSize, lowMemory }: { readonly maxShardSize: string; readonly lowMemory: boolean },
+): string[] {
+  if (!(model instanceof PeftModel)) return savePretrained(model, directory, { maxShardSize });
+  if (lowMemory) return model.saveMerged(directory, { maxShardSize });
+  return savePretrained(model.mergeAndUnload(), directory, { maxShardSize });
+}
 
 /** Nothing is overwritten: the source may be mapped into memory while the target is written. */
 function checkTarget(target: string, sources: readonly string[]): void {

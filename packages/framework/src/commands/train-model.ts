@@ -95,6 +95,7 @@ async function createBase(
   const options = {
     dtype: model.torchDtype,
     device: useDevice(model.device, terminal),
+    lowMemory: model.lowMemory,
     onWarning: warningSink(terminal),
   };
   const custom = framework?.requiresCustomLoading === true;

@@ -24,6 +24,11 @@ export interface ModelLoadOptions extends ConfigOptions {
    */
   readonly dtype?: DType | "auto" | undefined;
   readonly device?: Device | undefined;
+  /**
+   * Hold no weight twice: what was read of the file leaves memory as soon as a weight is converted, copied for training or merged, and not
+   * when all are. Costs a mapping for each tensor, see `MappingOptions`. Default false.
+   */
+  readonly lowMemory?: boolean | undefined;
 }
 
 export interface ModelCreateOptions extends ModelLoadOptions {
@@ -38,7 +43,7 @@ export const AutoModelForCausalLM = {
    * @throws ConfigError, SafetensorsError, CheckpointError naming file, key or tensor, what was expected and found
    */
   async fromPretrained(directory: string, options: ModelLoadOptions = {}): Promise<CausalLM> {
-    using checkpoint = Checkpoint.open(directory);
+    using checkpoint = Checkpoint.open(directory, { separately: options.lowMemory });
     const source = readConfigSource(join(directory, CONFIG_FILE), options);
     const architecture = findArchitecture(source);
     const config = architecture.parseConfig(source);

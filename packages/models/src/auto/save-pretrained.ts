@@ -7,6 +7,7 @@ import { writeTextAtomically } from "../files/atomic-write.ts";
 import type { CausalLM } from "../modeling/causal-lm.ts";
 import { pythonJson, type PythonJsonValue } from "../peft/python-json.ts";
 import { writeShards } from "../safetensors/shards.ts";
+import type { StorableTensor } from "../safetensors/writer.ts";
 import { CONFIG_FILE } from "./auto-config.ts";
 
 export const GENERATION_CONFIG_FILE = "generation_config.json";
@@ -15,7 +16,7 @@ export interface SaveOptions {
   /** Largest size of a weight file, such as "5GB" (decimal units); default "5GB". */
   readonly maxShardSize?: string | number | undefined;
   /** Weights to write instead of the model's own, by the same names: merged ones, or those of an optimiser's master copy. */
-  readonly stateDict?: ReadonlyMap<string, Tensor> | undefined;
+  readonly stateDict?: ReadonlyMap<string, StorableTensor> | undefined;
 }
 
 /**
@@ -39,7 +40,7 @@ export function modelTensors(model: CausalLM): Map<string, Tensor> {
 }
 
 /** The configuration as it was read, with the architecture and the dtype that the weights have now. */
-function savedConfig(model: CausalLM, tensors: ReadonlyMap<string, Tensor>): Record<string, unknown> {
+function savedConfig(model: CausalLM, tensors: ReadonlyMap<string, StorableTensor>): Record<string, unknown> {
   const { raw, architecture, modelType } = model.config;
   const dtypes = new Set([...tensors.values()].map((tensor) => tensor.dtype));
   const dtype = dtypes.size === 1 ? [...dtypes][0] : "float32";

@@ -5,7 +5,7 @@ import type { Tensor } from "@fms-accel/tensor";
 
 import { writeTextAtomically } from "../files/atomic-write.ts";
 import { listNames } from "../messages/did-you-mean.ts";
-import { SafetensorsFile } from "../safetensors/safetensors-file.ts";
+import { readSafetensorsHeader, SafetensorsFile } from "../safetensors/safetensors-file.ts";
 import { writeSafetensors } from "../safetensors/writer.ts";
 import { AdapterError } from "./errors.ts";
 import { ADAPTER_CONFIG_NAME } from "./adapter-config-file.ts";
@@ -90,6 +90,12 @@ export class AdapterWeights implements Disposable {
   [Symbol.dispose](): void {
     this.#file.close();
   }
+}
+
+/** Names of the tensors of a saved adapter; none where its file is missing. */
+export function storedNames(directory: string): ReadonlySet<string> {
+  const path = join(directory, ADAPTER_WEIGHTS_NAME);
+  return new Set(existsSync(path) ? readSafetensorsHeader(path).entries.keys() : []);
 }
 
 /** Shapes of tensors by name. */

@@ -23,3 +23,10 @@ export interface SaveAdapterOptions {
   /** Names of the adapters to save. Default: all. */
   readonly selectedAdapters?: readonly string[] | undefined;
 }
+
+export interface SaveMergedOptions {
+  /** Names of the adapters to merge. Default: the active ones. */
+  readonly names?: readonly string[] | undefined;
+  /** Largest size of a weight file, such as "5GB" (decimal units); default "5GB". */
+  readonly maxShardSize?: string | number | undefined;
+}

@@ -5,7 +5,7 @@ import {
   Module,
   mul,
   noGrad,
-  type Parameter,
+  Parameter,
   scope,
   sub,
   type Tensor,
@@ -172,12 +172,27 @@ export abstract class LoraLayer<B extends WeightedModule = WeightedModule> exten
    * @param keepOriginal whether `unmerge` will be possible
    */
   merge(adapters: readonly string[], keepOriginal = true): void {
-    const names = [...new Set([...this.mergedAdapters, ...adapters])].filter((name) => this.#settings.has(name));
+    const names = this.#withMerged(adapters);
     if (names.length === this.mergedAdapters.length) {
       return;
     }
     const original = this.#frozenWeight();
-    const merged = noGrad(() =>
+    const merged = this.mergedWeight(names);
+    if (this.#merged !== undefined) {
+      this.base_layer.weight.dispose(); // an earlier merge
+    }
+    this.base_layer.weight = takenParameter(merged, false);
+    this.#merged = keepOriginal ? { original, adapters: names } : undefined;
+  }
+
+  /** The weight that `merge` would leave, as a tensor of its own; the layer stays as it is. */
+  mergedWeight(adapters: readonly string[]): Tensor {
+    const original = this.#frozenWeight();
+    const names = this.#withMerged(adapters);
+    if (names.length === 0) {
+      return new Parameter(original, false);
+    }
+    return noGrad(() =>
       scope(() =>
         mergedWeight(
           original,
@@ -186,11 +201,11 @@ export abstract class LoraLayer<B extends WeightedModule = WeightedModule> exten
         ),
       ),
     );
-    if (this.#merged !== undefined) {
-      this.base_layer.weight.dispose(); // an earlier merge
-    }
-    this.base_layer.weight = takenParameter(merged, false);
-    this.#merged = keepOriginal ? { original, adapters: names } : undefined;
+  }
+
+  /** The adapters of this layer that are merged, and those of `adapters`. */
+  #withMerged(adapters: readonly string[]): readonly string[] {
+    return [...new Set([...this.mergedAdapters, ...adapters])].filter((name) => this.#settings.has(name));
   }
 
   /** Puts back the weight from before the first merge, bit for bit. */

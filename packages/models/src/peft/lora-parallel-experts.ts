@@ -33,6 +33,11 @@ export class LoraParallelExperts extends Module {
     this.train(original.training);
   }
 
+  /** The parameter that they were, and its views: all that holds its memory. */
+  get weights(): readonly Tensor[] {
+    return [...this.#views, this.#original.weight];
+  }
+
   /** The layer of each expert, as a function of rows `[n, in]`. */
   perExpert(): ((rows: Tensor) => Tensor)[] {
     return this.experts.map((expert) => (rows) => expert.forward(rows));

@@ -2,10 +2,16 @@ import { join } from "node:path";
 
 import { Generator, type Module, noGrad, type Parameter, scope, type Tensor } from "@fms-accel/tensor";
 
+import { savePretrained } from "../auto/save-pretrained.ts";
 import { didYouMean, listNames } from "../messages/did-you-mean.ts";
 import type { CausalLM, CausalLMInputs, CausalLMOutput } from "../modeling/causal-lm.ts";
-import { AdapterWeights, writeAdapter } from "./adapter-files.ts";
-import type { LoadAdapterOptions, NewAdapterOptions, SaveAdapterOptions } from "./adapter-options.ts";
+import { AdapterWeights, storedNames, writeAdapter } from "./adapter-files.ts";
+import type {
+  LoadAdapterOptions,
+  NewAdapterOptions,
+  SaveAdapterOptions,
+  SaveMergedOptions,
+} from "./adapter-options.ts";
 import { AdapterModel, DEFAULT_ADAPTER, setRequiresGrad } from "./adapter-model.ts";
 import { checkAdapterName } from "./adapter-modules.ts";
 import type { AdapterState } from "./adapter-state.ts";
@@ -15,9 +21,11 @@ import { AdapterConfigError, AdapterError } from "./errors.ts";
 import { inject, type InjectionPlan, nameableModules, planInjection } from "./inject.ts";
 import { LoraConfig } from "./lora-config.ts";
 import { LoraLayer } from "./lora-layer.ts";
+import { mergedTensors } from "./merged-tensors.ts";
 import { ModulesToSaveWrapper } from "./modules-to-save.ts";
 import { closeParallelExperts, type ParameterTarget } from "./parameter-targets.ts";
 import { ownedParameter } from "./owned-parameter.ts";
+import { withStoredHeads } from "./stored-heads.ts";
 import { combinedConfig, fillCombination, type WeightedAdapterOptions } from "./weighted-adapter.ts";
 import { replaceWeight, targetsVocabulary, untieDifferentWeights, vocabularyWeights } from "./vocabulary-weights.ts";
 
@@ -255,6 +263,18 @@ export class PeftModel<M extends CausalLM = CausalLM> extends AdapterModel<M> {
     return this.baseModel;
   }
 
+  /**
+   * Saves what `mergeAndUnload` would give, to the bit, without holding it: each weight is merged when its turn to be written comes, and goes
+   * with it. The model is used up.
+   * @param directory a new one, not the one that the model was opened from
+   * @returns the names of the weight files
+   */
+  saveMerged(directory: string, { maxShardSize, names = this.#state.active }: SaveMergedOptions = {}): string[] {
+    names.forEach((name) => this.#config(name));
+    const stateDict = mergedTensors(this.baseModel, names);
+    return savePretrained(this.baseModel, directory, { maxShardSize, stateDict });
+  }
+
   /** Takes all adapters out. @returns the base model as it was, its parameters frozen */
   override unload(): M {
     this.unmergeAdapter();
@@ -302,7 +322,8 @@ export class PeftModel<M extends CausalLM = CausalLM> extends AdapterModel<M> {
   #load(directory: string, config: LoraConfig, options: LoadAdapterOptions): void {
     const adapter = this.#newName(options.adapterName);
     const inferenceMode = options.isTrainable !== true;
-    const plan = this.#plan(adapter, config.with({ initLoraWeights: true, inferenceMode }));
+    const known = withStoredHeads(this.baseModel, config, storedNames(directory));
+    const plan = this.#plan(adapter, known.with({ initLoraWeights: true, inferenceMode }));
     const adapted = plan.targets.map(({ path }) => path);
     const required = plannedShapes(this.baseModel, plan);
     const optional = [...vocabularyWeights(this.baseModel, adapted)].filter(([name]) => !required.has(name));

@@ -79,8 +79,13 @@ export function untieDifferentWeights(model: CausalLM): void {
   }
   const weights = model.stateDict();
   if (model.tiedWeights().some(([kept, alias]) => weights.get(kept) !== weights.get(alias))) {
-    const mutable: { config: CausalLMConfig } = model;
-    const raw = { ...model.config.raw, tie_word_embeddings: false };
-    mutable.config = { ...model.config, tieWordEmbeddings: false, raw };
+    setTied(model, false);
   }
+}
+
+/** Lets the configuration of a model say whether embedding and head share their weight. */
+export function setTied(model: CausalLM, tieWordEmbeddings: boolean): void {
+  const mutable: { config: CausalLMConfig } = model;
+  const raw = { ...model.config.raw, tie_word_embeddings: tieWordEmbeddings };
+  mutable.config = { ...model.config, tieWordEmbeddings, raw };
 }

@@ -8,7 +8,7 @@ import { CheckpointError } from "../errors.ts";
 import { type JsonDocument, parseJson } from "../json/json-document.ts";
 import { listNames } from "../messages/did-you-mean.ts";
 import type { TensorEntry } from "./header.ts";
-import { SafetensorsFile } from "./safetensors-file.ts";
+import { type MappingOptions, SafetensorsFile } from "./safetensors-file.ts";
 
 export const SINGLE_FILE = "model.safetensors";
 export const INDEX_FILE = "model.safetensors.index.json";
@@ -36,14 +36,14 @@ export class Checkpoint implements Disposable {
    * @throws CheckpointError when there are none, when they are in another format, or when index and shards disagree
    * @throws SafetensorsError when a file is damaged
    */
-  static open(directory: string): Checkpoint {
+  static open(directory: string, options: MappingOptions = {}): Checkpoint {
     const single = join(directory, SINGLE_FILE);
     if (existsSync(single)) {
-      return new Checkpoint(directory, [SafetensorsFile.open(single)]);
+      return new Checkpoint(directory, [SafetensorsFile.open(single, options)]);
     }
     const index = join(directory, INDEX_FILE);
     if (existsSync(index)) {
-      return new Checkpoint(directory, openShards(directory, index));
+      return new Checkpoint(directory, openShards(directory, index, options));
     }
     throw new CheckpointError(describeMissingWeights(directory));
   }
@@ -70,7 +70,7 @@ export class Checkpoint implements Disposable {
 }
 
 /** Opens all shards that an index names, and checks that both tell the same. */
-function openShards(directory: string, index: string): SafetensorsFile[] {
+function openShards(directory: string, index: string, options: MappingOptions): SafetensorsFile[] {
   const weightMap = readWeightMap(index);
   const shards = new Map<string, SafetensorsFile>();
   for (const shard of new Set(weightMap.values())) {
@@ -83,7 +83,7 @@ function openShards(directory: string, index: string): SafetensorsFile[] {
     if (!existsSync(join(directory, shard))) {
       throw new CheckpointError(`${index}: the shard ${shard} is missing in ${directory}. Is the download complete?`);
     }
-    shards.set(shard, SafetensorsFile.open(join(directory, shard)));
+    shards.set(shard, SafetensorsFile.open(join(directory, shard), options));
   }
   const problems: string[] = [];
   for (const [name, shard] of weightMap) {

@@ -39,6 +39,14 @@ function readBytes(descriptor: number, position: number, length: number): Uint8A
   return bytes.subarray(0, read);
 }
 
+export interface MappingOptions {
+  /**
+   * Map every tensor alone: what was read of it leaves memory when it is disposed of, and not when all tensors of the file are. Costs a
+   * mapping for each; Linux allows 65 530 (`vm.max_map_count`). Default false.
+   */
+  readonly separately?: boolean | undefined;
+}
+
 /**
  * A safetensors file (https://github.com/huggingface/safetensors#format). Tensors are views of the mapped file: opening one
  * costs nothing, its bytes are read when they are used and shared with the system's file cache.
@@ -46,17 +54,19 @@ function readBytes(descriptor: number, position: number, length: number): Uint8A
 export class SafetensorsFile implements Disposable {
   readonly path: string;
   readonly header: SafetensorsHeader;
+  readonly #separately: boolean;
   #mapped: MappedFile | undefined;
 
-  private constructor(path: string, header: SafetensorsHeader) {
+  private constructor(path: string, header: SafetensorsHeader, separately: boolean) {
     this.path = path;
     this.header = header;
+    this.#separately = separately;
     this.#mapped = undefined;
   }
 
   /** Reads and checks the header; the file is mapped when the first tensor is asked for. */
-  static open(path: string): SafetensorsFile {
-    return new SafetensorsFile(path, readSafetensorsHeader(path));
+  static open(path: string, { separately = false }: MappingOptions = {}): SafetensorsFile {
+    return new SafetensorsFile(path, readSafetensorsHeader(path), separately);
   }
 
   get entries(): ReadonlyMap<string, TensorEntry> {
@@ -77,6 +87,10 @@ export class SafetensorsFile implements Disposable {
       throw new SafetensorsError(
         `${this.path}: tensor "${name}": dtype ${entry.storedDType} cannot be used here; convert it to one of ${supportedDTypeNames().join(", ")}.`,
       );
+    }
+    if (this.#separately) {
+      using mapped = openMappedFile(this.path, entry);
+      return mapped.tensor(entry.begin, entry.shape, dtype);
     }
     this.#mapped ??= openMappedFile(this.path);
     return this.#mapped.tensor(entry.begin, entry.shape, dtype);

@@ -1,12 +1,10 @@
 import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
-import type { Tensor } from "@fms-accel/tensor";
-
 import { CheckpointError } from "../errors.ts";
 import { writeTextAtomically } from "../files/atomic-write.ts";
 import { INDEX_FILE, SINGLE_FILE } from "./checkpoint.ts";
-import { storedBytes, writeSafetensors } from "./writer.ts";
+import { storedBytes, type StorableTensor, writeSafetensors } from "./writer.ts";
 
 /** Decimal units, as in `max_shard_size` of transformers. */
 const UNITS: Readonly<Record<string, number>> = {
@@ -36,8 +34,11 @@ export function parseByteSize(text: string | number): number {
 }
 
 /** Fills shards in the order of the tensors; one that is larger than a shard gets its own. */
-export function planShards(tensors: ReadonlyMap<string, Tensor>, maxBytes: number): Map<string, Tensor>[] {
-  const shards: Map<string, Tensor>[] = [];
+export function planShards(
+  tensors: ReadonlyMap<string, StorableTensor>,
+  maxBytes: number,
+): Map<string, StorableTensor>[] {
+  const shards: Map<string, StorableTensor>[] = [];
   let room = 0;
   for (const [name, tensor] of tensors) {
     const bytes = storedBytes(tensor);
@@ -58,7 +59,7 @@ export function planShards(tensors: ReadonlyMap<string, Tensor>, maxBytes: numbe
  */
 export function writeShards(
   directory: string,
-  tensors: ReadonlyMap<string, Tensor>,
+  tensors: ReadonlyMap<string, StorableTensor>,
   maxShardSize: string | number,
 ): string[] {
   const shards = planShards(tensors, parseByteSize(maxShardSize));

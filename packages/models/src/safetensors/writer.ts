@@ -1,4 +1,4 @@
-import type { Tensor } from "@fms-accel/tensor";
+import { type DType, noGrad, reshape, scope, slice, type Tensor } from "@fms-accel/tensor";
 
 import { type Append, writeFileAtomically } from "../files/atomic-write.ts";
 import { elementSize, storedName } from "./dtypes.ts";
@@ -7,8 +7,22 @@ import { LENGTH_BYTES } from "./header.ts";
 /** What Hugging Face's loaders want to find in the metadata of weights. */
 export const PYTORCH_METADATA: Readonly<Record<string, string>> = { format: "pt" };
 
+/** What is copied at a time. */
+const PIECE_BYTES = 4 * 2 ** 20;
+
+/** A tensor that is made when its turn to be written comes, and disposed of when it is written. */
+export interface PendingTensor {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly numel: number;
+  readonly compute: () => Tensor;
+}
+
+/** What can be written. */
+export type StorableTensor = Tensor | PendingTensor;
+
 /** Bytes that a tensor takes in a file. */
-export function storedBytes(tensor: Tensor): number {
+export function storedBytes(tensor: StorableTensor): number {
   return tensor.numel * elementSize(tensor.dtype);
 }
 
@@ -18,7 +32,7 @@ export function storedBytes(tensor: Tensor): number {
  */
 export function writeSafetensors(
   path: string,
-  tensors: ReadonlyMap<string, Tensor>,
+  tensors: ReadonlyMap<string, StorableTensor>,
   metadata: Readonly<Record<string, string>> = PYTORCH_METADATA,
 ): void {
   const inOrder = [...tensors].sort(
@@ -37,9 +51,31 @@ export function writeSafetensors(
   writeFileAtomically(path, (append) => {
     appendHeader(append, header);
     for (const [, tensor] of inOrder) {
-      append(tensor.toBytes());
+      if ("compute" in tensor) {
+        using computed = tensor.compute();
+        appendTensor(append, computed);
+      } else {
+        appendTensor(append, tensor);
+      }
     }
   });
+}
+
+/** A piece at a time: a copy of a whole tensor would stand beside the model until it is collected. */
+function appendTensor(append: Append, tensor: Tensor): void {
+  const step = Math.max(1, Math.floor(PIECE_BYTES / elementSize(tensor.dtype)));
+  if (tensor.numel <= step) {
+    append(tensor.toBytes());
+    return;
+  }
+  noGrad(() =>
+    scope(() => {
+      const flat = reshape(tensor, [tensor.numel]);
+      for (let start = 0; start < tensor.numel; start += step) {
+        append(scope(() => slice(flat, 0, start, Math.min(start + step, tensor.numel)).toBytes()));
+      }
+    }),
+  );
 }
 
 /** Written entry by entry: an object would put names that look like numbers first. */

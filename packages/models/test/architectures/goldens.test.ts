@@ -1,4 +1,7 @@
-/** Every dense architecture against the reference: logits, loss, gradients; padded, packed, checkpointed. bfloat16.test.ts: in bfloat16. */
+/**
+ * Every dense architecture against the reference: logits, loss, gradients; padded, packed, checkpointed. mixture-of-experts.test.ts: those
+ * with experts; bfloat16.test.ts: in bfloat16.
+ */
 import { type Module, noGrad, type Tensor, tensor } from "@fms-accel/tensor";
 import { expectClose, relativeDifference } from "@fms-accel/test-utilities";
 import { describe, expect, it } from "vitest";
@@ -9,6 +12,7 @@ import { batch, DENSE_CASES, golden, inScope, maskedRows, openModel, takeGradien
 const LOGITS = 1e-5;
 const LOSS = 1e-6;
 const GRADIENT = 1e-5;
+const EXPERT_CASES = ["mixtral", "granitemoe", "granitemoeshared", "qwen3_moe"];
 const LENGTH_DEPENDENT = ["llama-rope-dynamic", "llama-longrope"];
 
 describe.each(DENSE_CASES)("%s", (name) => {
@@ -91,35 +95,60 @@ describe.each(DENSE_CASES)("%s", (name) => {
   });
 });
 
-describe.each(["llama", "mistral", "gpt_bigcode"])("%s, padded on the left", (name) => {
-  it("has the logits of the batch padded on the right", async () => {
-    const fixture = golden(name);
-    const width = fixture.tensors.get("logits")!.shape[2]!;
+describe.each([...DENSE_CASES, ...EXPERT_CASES])("%s, padded on the left", (name) => {
+  const fixture = golden(name);
+  const { lengths } = fixture.document;
+  const [rows, columns, width] = fixture.tensors.get("logits")!.shape as [number, number, number];
+
+  /** Rows of a tensor that are padded on the right, padded on the left with `fill`. */
+  const toLeft = (key: string, fill: number): Tensor => {
+    const { data } = fixture.tensors.get(key)!;
+    const moved = Int32Array.from({ length: rows * columns }, (_, at) => {
+      const row = Math.floor(at / columns);
+      const from = (at % columns) - (columns - lengths[row]!);
+      return from < 0 ? fill : Number(data[row * columns + from]);
+    });
+    return tensor(moved, { shape: [rows, columns] });
+  };
+
+  const positions = (): Tensor =>
+    tensor(
+      Int32Array.from({ length: rows * columns }, (_, at) =>
+        Math.max(0, (at % columns) - (columns - lengths[Math.floor(at / columns)]!)),
+      ),
+      { shape: [rows, columns] },
+    );
+
+  it("has the reference's logits of the batch padded on the right", async () => {
     const model = await openModel(name);
-    const mask = fixture.tensors.get("left.attention_mask")!.data;
+    const attentionMask = toLeft("attention_mask", 0);
+    const mask = attentionMask.toArray().flat() as number[];
     const logits = inScope(() =>
       noGrad(() =>
         model
-          .forward({
-            inputIds: fixture.input("left.input_ids"),
-            attentionMask: fixture.input("left.attention_mask"),
-            positionIds: fixture.input("left.position_ids"),
-          })
+          .forward({ inputIds: toLeft("input_ids", 0), attentionMask, positionIds: positions() })
           .logits.toFloat32Array(),
       ),
     );
-    expectClose(
-      maskedRows(logits, mask, width),
-      maskedRows(fixture.data("left.logits"), mask, width),
-      { absolute: LOGITS },
-      "left-padded logits",
-    );
+    const expected = maskedRows(fixture.data("logits"), fixture.tensors.get("attention_mask")!.data, width);
+    expectClose(maskedRows(logits, mask, width), expected, { absolute: LOGITS }, "left-padded logits");
     expect(logits.every(Number.isFinite)).toBe(true);
+    if (fixture.has("left.logits")) {
+      const stored = fixture.tensors.get("left.attention_mask")!.data;
+      expect(mask).toEqual([...stored].map(Number));
+      expectClose(
+        expected,
+        maskedRows(fixture.data("left.logits"), stored, width),
+        { absolute: LOGITS },
+        "the reference",
+      );
+    }
   });
 });
 
 describe.each([
   ["llama", { embeddings: "model.embed_tokens", layers: "model.layers", norm: "model.norm" }],
+  ["mixtral", { embeddings: "model.embed_tokens", layers: "model.layers", norm: "model.norm" }],
   ["gpt_bigcode", { embeddings: "transformer.drop", layers: "transformer.h", norm: "transformer.ln_f" }],
 ])("%s, layer by layer", (name, paths) => {
   it("has the reference's hidden states", async () => {
@@ -129,11 +158,14 @@ describe.each([
     const { hiddenSize, numHiddenLayers } = model.config;
     const seen = new Map<string, Float32Array>();
     const watch = (key: string, path: string): void => {
-      const module = model.getSubmodule(path) as Module & { forward: (x: Tensor, ...rest: never[]) => Tensor };
+      // A layer with experts gives its router's logits too.
+      const module = model.getSubmodule(path) as Module & {
+        forward: (x: Tensor, ...rest: never[]) => Tensor | Tensor[];
+      };
       const forward = module.forward.bind(module);
       module.forward = (x, ...rest) => {
         const output = forward(x, ...rest);
-        seen.set(key, output.toFloat32Array());
+        seen.set(key, (Array.isArray(output) ? output[0]! : output).toFloat32Array());
         return output;
       };
     };

@@ -294,6 +294,28 @@ describe("biases and modules to save", () => {
     expect(model.mergeAndUnload().config.tieWordEmbeddings).toBe(true);
   });
 
+  it.each([
+    { targetModules: ["lm_head", "c_attn"], ensureWeightTying: true },
+    { targetModules: ["c_attn"], modulesToSave: ["lm_head"], ensureWeightTying: true },
+  ])("a tied head is found again where the embedding is not called embed_tokens: %o", async (options) => {
+    const { model } = await adapted({ r: 2, ...options }, { name: "gpt2" });
+    for (const [key, parameter] of model.adapterStateDict()) {
+      if (parameter.requiresGrad) {
+        const changed = Float32Array.from(parameter.toFloat32Array(), (value, index) => value + 0.1 * Math.sin(index));
+        expect(changed.length, key).toBeGreaterThan(0);
+        parameter.copyFrom(changed);
+      }
+    }
+    const [saved, again] = [newDirectory(), newDirectory()];
+    model.savePretrained(saved);
+    const opened = await PeftModel.fromPretrained(await base("gpt2"), saved);
+    expect(logits(opened)).toEqual(logits(model));
+    opened.savePretrained(again);
+    for (const file of ["adapter_config.json", "adapter_model.safetensors"]) {
+      expect(readFileSync(join(again, file))).toEqual(readFileSync(join(saved, file)));
+    }
+  });
+
   it("checkpointed layers compute with the copies too", async () => {
     manualSeed(3);
     const plain = await gradientsOf(false);

@@ -45,7 +45,9 @@ void register_memory(Napi::Env env, Napi::Object exports) {
                 [](const Arguments& a) { return contiguous(a.tensor(0)); });
   define_tensor(env, exports, "toDevice",
                 [](const Arguments& a) { return ops::to_device(a.tensor(0), a.device(1)); });
-  define_tensor(env, exports, "mapFile", [](const Arguments& a) { return map_file(a.string(0)); });
+  define_tensor(env, exports, "mapFile", [](const Arguments& a) {
+    return map_file(a.string(0), a.integer(1), a.integer(2));
+  });
   define_tensor(env, exports, "viewBytes", [](const Arguments& a) {
     return view_bytes(a.tensor(0), a.integer(1), a.shape(2), a.dtype(3));
   });

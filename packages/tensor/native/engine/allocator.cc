@@ -127,7 +127,9 @@ void free_host(void* data, size_t bytes) {
     return;
   }
   const auto block = state.large_blocks.find(data);
-  state.free_blocks.emplace(block->second, data);
+  // Before others of its size, so that it is the next to be taken: the pages of those that were
+  // never written take no memory yet.
+  state.free_blocks.emplace_hint(state.free_blocks.lower_bound(block->second), block->second, data);
   state.statistics.cached_bytes += static_cast<int64_t>(block->second);
   state.large_blocks.erase(block);
   trim(state, state.room());

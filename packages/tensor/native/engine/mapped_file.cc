@@ -12,7 +12,7 @@
 
 namespace fms_accel {
 
-Tensor map_file(const std::string& path) {
+Tensor map_file(const std::string& path, int64_t offset, int64_t bytes) {
   const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   check(file >= 0, path, ": cannot be opened: ", strerror(errno));
   struct stat status;
@@ -20,25 +20,32 @@ Tensor map_file(const std::string& path) {
     close(file);
     fail(path, ": is not a regular file");
   }
-  const size_t bytes = static_cast<size_t>(status.st_size);
+  const int64_t end = static_cast<int64_t>(status.st_size);
+  if (bytes == -1) bytes = end - offset;
+  if (offset < 0 || bytes < 0 || offset > end || bytes > end - offset) {
+    close(file);
+    fail(path, ": the part of ", bytes, " bytes from ", offset, " on reaches beyond its end at ",
+         end);
+  }
+  const size_t size = static_cast<size_t>(bytes);
   auto storage = std::make_shared<Storage>();
-  if (bytes > 0) {
-    void* data = mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE, file, 0);
+  if (size > 0) {
+    void* data = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file, static_cast<off_t>(offset));
     const int error = errno;
     close(file);
     check(data != MAP_FAILED, path, ": cannot be mapped: ", strerror(error));
     storage->data = data;
-    storage->free = [data, bytes] { munmap(data, bytes); };
+    storage->free = [data, size] { munmap(data, size); };
   } else {
     close(file);
   }
-  storage->bytes = bytes;
+  storage->bytes = size;
   storage->read_only = true;
   Tensor tensor;
   tensor.storage = std::move(storage);
   tensor.dtype = DType::kUint8;
   tensor.ndim = 1;
-  tensor.shape[0] = static_cast<int64_t>(bytes);
+  tensor.shape[0] = bytes;
   tensor.strides[0] = 1;
   return tensor;
 }

@@ -29,6 +29,12 @@ export const modelArgumentTable = [
     default: "cpu",
     help: "Device to compute on: cpu, cuda or cuda:<n>; auto: the first GPU where one can be used, else the CPU.",
   },
+  {
+    name: "low_memory",
+    type: "boolean",
+    default: false,
+    help: "Hold no weight twice while the model is loaded, converted, merged and saved.",
+  },
 ] as const;
 
 /** fms-hf-tuning's DataArguments, and what this project adds to them. */

@@ -18,7 +18,8 @@ export const pretrainedFiles: ModelFiles<TrainableModel> = {
       return;
     }
     const own = modelTensors(requireCausalLM(model));
-    using checkpoint = Checkpoint.open(directory);
+    // Separately, so that what is copied leaves memory at once.
+    using checkpoint = Checkpoint.open(directory, { separately: true });
     copyTensors(own, (name) => checkpoint.tensor(name));
   },
 };

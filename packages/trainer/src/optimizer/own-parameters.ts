@@ -16,11 +16,11 @@ export function ownTrainableParameters(model: Module): number {
         if (isWritable(parameter)) continue;
         owned = copyOf(parameter);
         copies.set(parameter, owned);
+        parameter.dispose(); // now, so that its part of the file need not stay in memory beside the copy
       }
       Object.assign(module, { [field]: owned });
     }
   }
-  for (const parameter of copies.keys()) parameter.dispose();
   return copies.size;
 }
 
