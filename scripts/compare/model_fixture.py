@@ -114,7 +114,6 @@ def main(name: str) -> None:
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     draw_weights(model, torch.Generator().manual_seed(sum(name.encode())))
     model.save_pretrained(folder)
-    (folder / "generation_config.json").unlink(missing_ok=True)
     current = json.loads((folder / "config.json").read_text())
     (folder / "config.v5.json").write_text(json.dumps(current, indent=1) + "\n")
     (folder / "config.json").write_text(json.dumps(published(current), indent=1) + "\n")

@@ -94,6 +94,11 @@ describe("several adapters", () => {
     expect(new Set([one, sum, weighted].map((loss) => loss.toFixed(4))).size).toBe(3);
     await output(["merge", ...both(), "--adapter_weights", "0.7", "0.3", "--output_dir", at("merged")]);
     expect(await lossOf(at("merged"))).toBeCloseTo(weighted, 5);
+    const pieces = ["--low_memory", "--output_dir", at("merged-in-pieces")];
+    await output(["merge", ...both(), "--adapter_weights", "0.7", "0.3", ...pieces]);
+    for (const file of ["model.safetensors", "config.json", "generation_config.json"]) {
+      expect(readFileSync(at("merged-in-pieces", file))).toEqual(readFileSync(at("merged", file)));
+    }
     await output(["generate", ...both(), "--adapter_weights", "0.7", "0.3", "--prompt", "a", "--max_new_tokens", "2"]);
   }, 60_000);
 

@@ -33,7 +33,7 @@ export const modelArgumentTable = [
     name: "low_memory",
     type: "boolean",
     default: false,
-    help: "Hold no weight twice while the model is loaded, converted, merged and saved.",
+    help: "Hold no weight twice while a model is loaded, converted, copied for training or merged; the same results, with a mapping of the file for each tensor (Linux allows 65,530).",
   },
 ] as const;
 
