@@ -122,7 +122,7 @@ describe.each([...DENSE_CASES, ...EXPERT_CASES])("%s, padded on the left", (name
   it("has the reference's logits of the batch padded on the right", async () => {
     const model = await openModel(name);
     const attentionMask = toLeft("attention_mask", 0);
-    const mask = attentionMask.toArray().flat() as number[];
+    const mask = [...attentionMask.toFloat32Array()];
     const logits = inScope(() =>
       noGrad(() =>
         model
