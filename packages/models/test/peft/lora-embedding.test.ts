@@ -1,4 +1,5 @@
 import {
+  defaultDevice,
   Embedding,
   embedding,
   Generator,
@@ -35,7 +36,11 @@ function layer(options: LoraConfigOptions, paddingIdx?: number): { layer: LoraEm
   const state: AdapterState = { active: ["default"], enabled: true, weightsHeld: false };
   const made = new LoraEmbedding(base, state);
   const config = new LoraConfig(options);
-  made.addAdapter("default", config, config.r, config.loraAlpha, { dtype: "float32", device: "cpu", generator });
+  made.addAdapter("default", config, config.r, config.loraAlpha, {
+    dtype: "float32",
+    device: defaultDevice(),
+    generator,
+  });
   return { layer: made.eval(), state };
 }
 

@@ -1,4 +1,5 @@
 import {
+  defaultDevice,
   addmm,
   type DType,
   Generator,
@@ -48,7 +49,7 @@ function layer(
   const config = new LoraConfig(options);
   made.addAdapter("default", config, config.r, config.loraAlpha, {
     dtype: "float32",
-    device: "cpu",
+    device: defaultDevice(),
     generator: new Generator(1),
   });
   return { layer: made.eval(), state };
@@ -239,7 +240,7 @@ describe("a linear layer with adapters", () => {
     ] as const) {
       made.addAdapter(name, new LoraConfig({ useDora }), 2, 6, {
         dtype: "float32",
-        device: "cpu",
+        device: defaultDevice(),
         generator: new Generator(3),
       });
     }
@@ -277,7 +278,7 @@ describe("a linear layer with adapters", () => {
         const { layer: made, state } = layer({ r: 3, useDora }, { dtype });
         made.addAdapter("second", new LoraConfig(), 2, 6, {
           dtype: "float32",
-          device: "cpu",
+          device: defaultDevice(),
           generator: new Generator(3),
         });
         disturb(made);

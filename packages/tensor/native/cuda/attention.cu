@@ -52,9 +52,11 @@ __device__ __forceinline__ float masked(const AttentionArguments& p, const Row& 
   return p.soft_cap > 0 ? p.soft_cap * tanhf(score / p.soft_cap) : score;
 }
 
-// scores [batch, heads, rows, keys of the block]: probabilities in place, and the log-sum-exp.
+// scores [batch, heads, rows, keys of the block]: e^(score - largest) in place, what makes
+// probabilities of them, and the log-sum-exp. The largest weight is 1, which every dtype of a
+// product holds exactly.
 __global__ void __launch_bounds__(kThreads)
-    softmax_scores(AttentionArguments p, Block block, float* scores) {
+    softmax_scores(AttentionArguments p, Block block, float* scores, float* factors) {
   const Row row = row_of(p, block);
   const KeyRange visible = keys_of_row(p, row.query);
   float* own = scores + row.score;
@@ -75,9 +77,8 @@ __global__ void __launch_bounds__(kThreads)
     sum += weight;
   }
   sum = block_join<Sum<float>, kThreads>(sum);
-  const float factor = sees_nothing ? 0.0f : 1.0f / sum;
-  for (int64_t j = threadIdx.x; j < block.keys(); j += kThreads) own[j] *= factor;
   if (threadIdx.x == 0) {
+    factors[blockIdx.x] = sees_nothing ? 0.0f : 1.0f / sum;
     p.lse[(row.batch * p.heads + row.head) * p.queries + row.query] =
         sees_nothing ? infinity() : largest + logf(sum);
   }
@@ -210,14 +211,15 @@ void attention_forward(const AttentionArguments& p) {
       launch(clear_rows, blocks(count), dim3(kThreads), 0, p, block, p.out, p.value_dim, true);
       return;
     }
-    const Scratch scratch(static_cast<size_t>(count * keys) * sizeof(float));
-    float* scores = scratch.as<float>();
+    const Scratch scratch(static_cast<size_t>(count * (keys + 1)) * sizeof(float));
+    float *scores = scratch.as<float>(), *factors = scores + count * keys;
     score(p, block, p.q, p.k, p.head_dim, p.scale, scores);
-    launch(softmax_scores, blocks(count), dim3(kThreads), 0, p, block, scores);
+    launch(softmax_scores, blocks(count), dim3(kThreads), 0, p, block, scores, factors);
     Product o = product_of(p, block.rows, p.value_dim, keys);
     o.a = scores_of(p, block, scores);
     o.b = rows_of(p.v, block.key_begin, p.heads / p.kv_heads);
     o.c = rows_of(p.out, block.first);
+    o.row_factors = factors;
     multiply(o);
   });
 }

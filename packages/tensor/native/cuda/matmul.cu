@@ -23,9 +23,10 @@ __device__ __forceinline__ int64_t base_of(const ProductOperand& x, int64_t oute
   return outer * x.outer_stride + inner / x.divisor * x.inner_stride;
 }
 
-__device__ __forceinline__ void store_element(const Product& p, int64_t c_base, int64_t row,
-                                              int64_t column, float sum) {
+__device__ __forceinline__ void store_element(const Product& p, int64_t matrix, int64_t c_base,
+                                              int64_t row, int64_t column, float sum) {
   if (row >= p.m || column >= p.n) return;
+  if (p.row_factors != nullptr) sum *= p.row_factors[matrix * p.m + row];
   const int64_t at = c_base + row * p.c.row_stride + column;
   float value = p.alpha * sum;
   if (p.beta != 0.0f) value += p.beta * load<float>(p.c.data, p.c.dtype, at);
@@ -236,7 +237,7 @@ __global__ void __launch_bounds__(128) multiply_bf16(Part part) {
     for (int j = 0; j < kColumns; ++j) {
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
-        store_element(p, c_base, row0 + warp_row + i * 16 + l / 4 + e / 2 * 8,
+        store_element(p, matrix, c_base, row0 + warp_row + i * 16 + l / 4 + e / 2 * 8,
                       column0 + warp_column + j * 8 + l % 4 * 2 + e % 2, sums[i][j][e]);
       }
     }
@@ -247,7 +248,7 @@ __global__ void __launch_bounds__(128) multiply_bf16(Part part) {
 // --------------------------------------------------------------------------------------
 
 // k that is summed from 0 before it is added to the rest: keeps the rounding of long sums small.
-constexpr int64_t kRunOfSum = 256;
+constexpr int64_t kRunOfSum = 64;
 
 // 16 x 16 threads, each PerThread x PerThread elements that lie 16 apart.
 template <int PerThread>
@@ -336,7 +337,7 @@ __global__ void __launch_bounds__(256) multiply_float(Part part) {
   for (int i = 0; i < PerThread; ++i) {
 #pragma unroll
     for (int j = 0; j < PerThread; ++j)
-      store_element(p, c_base, row0 + own_row + 16 * i, column0 + own_column + 16 * j,
+      store_element(p, matrix, c_base, row0 + own_row + 16 * i, column0 + own_column + 16 * j,
                     totals[i][j]);
   }
 }

@@ -23,6 +23,8 @@ struct Product {
   Compute compute = Compute::kFloat32;
   float alpha = 1, beta = 0;   // beta = 0 never reads C
   const void* bias = nullptr;  // [n]
+  const float* row_factors =
+      nullptr;  // [outer, inner, m]: what each row of the sum is multiplied by
   DType bias_dtype = DType::kFloat32;
 };
 
