@@ -14,11 +14,14 @@ set(CUDA_KERNEL_SOURCES
   native/cuda/cross_entropy.cu
   native/cuda/elementwise.cu
   native/cuda/fault.cu
+  native/cuda/few_rows.cu
   native/cuda/indexing.cu
   native/cuda/matmul.cu
   native/cuda/optimizer.cu
   native/cuda/random.cu
   native/cuda/reduce.cu
+  native/cuda/rms_norm.cu
+  native/cuda/rotary.cu
   native/cuda/softmax.cu
   native/cuda/sort.cu)
 

@@ -141,5 +141,8 @@ inline unsigned __float_as_uint(float x) { return cuda_emulator::bits<unsigned>(
 inline unsigned __umulhi(unsigned a, unsigned b) {
   return static_cast<unsigned>(static_cast<uint64_t>(a) * b >> 32);
 }
+// Rounded by themselves: never joined to a fused multiply-add.
+inline float __fmul_rn(float a, float b) { return a * b; }
+inline float __fadd_rn(float a, float b) { return a + b; }
 [[noreturn]] inline void __trap() { CUDA_EMULATOR_FAIL("__trap()"); }
 inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }

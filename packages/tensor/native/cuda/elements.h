@@ -129,6 +129,34 @@ __device__ __forceinline__ void store4(void* data, DType dtype, int64_t i,
   }
 }
 
+// Up to four consecutive elements, `left` of which exist: by one access where `is_dense`, which
+// holds for all or none of a kernel's. Elements behind the end are left as they are.
+template <class Compute>
+__device__ __forceinline__ void load_run(const void* data, DType dtype, int64_t i, int64_t left,
+                                         bool is_dense, Compute (&to)[4]) {
+  if (is_dense) return load4<Compute>(data, dtype, i, to);
+#pragma unroll
+  for (int e = 0; e < 4; ++e) {
+    if (e < left) to[e] = load<Compute>(data, dtype, i + e);
+  }
+}
+template <class Compute>
+__device__ __forceinline__ void store_run(void* data, DType dtype, int64_t i, int64_t left,
+                                          bool is_dense, const Compute (&from)[4]) {
+  if (is_dense) return store4<Compute>(data, dtype, i, from);
+#pragma unroll
+  for (int e = 0; e < 4; ++e) {
+    if (e < left) store<Compute>(data, dtype, i + e, from[e]);
+  }
+}
+
+// As a floating dtype holds it.
+__device__ __forceinline__ float rounded(DType dtype, float value) {
+  if (dtype == DType::kBFloat16) return float_of_bf16(bf16_of_float(value));
+  if (dtype == DType::kFloat16) return float_of_f16(f16_of_float(value));
+  return value;
+}
+
 // Offsets of operands at a linear position of a loop. 32-bit division where positions fit.
 template <int Operands>
 struct Walk {

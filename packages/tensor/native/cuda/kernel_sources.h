@@ -1,8 +1,11 @@
 // What the kernel sources of the cuda device define; table.cc gathers it into a Kernels table.
 #pragma once
 #include "cpu/attention.h"
+#include "cpu/few_rows.h"
 #include "cpu/kernels.h"
 #include "cpu/matmul.h"
+#include "cpu/rms_norm.h"
+#include "cpu/rotary.h"
 
 namespace fms_accel::cuda {
 
@@ -59,6 +62,12 @@ void adamw(const AdamWTensor* tensors, int64_t count, double beta1, double beta2
 // matmul.cu
 void matmul(const MatmulArguments&);
 extern const GemmKernels kGemmKernels;
+
+// few_rows.cu, rms_norm.cu, rotary.cu
+void few_rows(const FewRowsArguments&);
+void rms_norm(const RmsNorm&);
+void rms_norm_gradient(const RmsNormGradient&);
+void rotary(const Rotary&);
 
 // attention.cu
 void attention_forward(const AttentionArguments&);

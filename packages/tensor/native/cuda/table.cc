@@ -5,11 +5,10 @@ namespace fms_accel::cuda {
 extern const Kernels kKernels;
 const Kernels kKernels = {
     .gemm = &kGemmKernels,
-    // Launchers and src/ops take the general or the composed way where these are null.
-    .few_rows = nullptr,
-    .rms_norm = nullptr,
-    .rms_norm_gradient = nullptr,
-    .rotary = nullptr,
+    .few_rows = few_rows,
+    .rms_norm = rms_norm,
+    .rms_norm_gradient = rms_norm_gradient,
+    .rotary = rotary,
     .attention_forward = attention_forward,
     .attention_backward = attention_backward,
     .unary = unary,

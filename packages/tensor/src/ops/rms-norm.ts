@@ -8,11 +8,11 @@ import { mean } from "./reduce.ts";
 
 /**
  * x / rms(x) · weight over the last dimension of x [..., n], weight [n]. The statistics are float32 whatever x is; the normalised values
- * are rounded to x's dtype before they meet the weight. Forward and gradients are one pass each on the CPU where the dtypes are
+ * are rounded to x's dtype before they meet the weight. Forward and gradients are one pass each where the dtypes are
  * equal, else `composedRmsNorm`: forward gives the same bits, the gradients differ in the order of sums.
  */
 export function rmsNorm(x: Tensor, weight: Tensor, eps: number): Tensor {
-  if (x.device !== "cpu" || x.dtype !== weight.dtype) return composedRmsNorm(x, weight, eps);
+  if (x.dtype !== weight.dtype) return composedRmsNorm(x, weight, eps);
   const out = new Tensor(native.rmsNorm(x.handle, weight.handle, eps));
   return recordOperation("rmsNorm", out, [x, weight], [x, weight], (g, [ofX = false, ofWeight = false]) =>
     native

@@ -11,7 +11,7 @@ import { cat, slice } from "./shape.ts";
  * Turns each pair (x_i, x_{i + dim/2}) by its phase: x · cos + (−x₂, x₁) · sin for the halves x₁, x₂ of the last dimension.
  *
  * x [batch, tokens, heads, dim], cos and sin [batch or 1, tokens, 1, dim], the same in both halves; they get no gradient. That of x is the
- * turn back. One pass on the CPU where all dtypes are equal, else `composedRotary`; both give the same bits.
+ * turn back. One pass where all dtypes are equal, else `composedRotary`; both give the same bits.
  */
 export function rotary(x: Tensor, cos: Tensor, sin: Tensor): Tensor {
   const turned = turn(x, cos, sin);
@@ -19,7 +19,7 @@ export function rotary(x: Tensor, cos: Tensor, sin: Tensor): Tensor {
 }
 
 function turn(x: Tensor, cos: Tensor, sin: Tensor): Tensor {
-  if (x.device !== "cpu" || x.dtype !== cos.dtype || x.dtype !== sin.dtype)
+  if (x.dtype !== cos.dtype || x.dtype !== sin.dtype)
     return noGrad(() => composedRotary(x, cos, sin));
   return new Tensor(native.rotary(x.handle, cos.handle, sin.handle));
 }
