@@ -76,14 +76,23 @@ async function runVitest(title, paths = [], environment = {}) {
 
 const onCuda = (emulator) => ({ FMS_ACCEL_CUDA_EMULATOR: emulator, FMS_ACCEL_TEST_DEVICE: "cuda" });
 
+const ofModels = (name) => `packages/models/test/${name}`;
+
 /** The same tests with their tensors on a cuda device that the CPU emulates, and some with the emulator's detector of races. */
 async function runEmulated() {
   const build = join(ROOT, "packages", "tensor", "build");
   const target = ["--build", build, "--config", "Release", "--parallel", "2", "--target", "cuda_emulation"];
   await check("the cuda device over its emulator (cmake)", "cmake", target);
-  const lower = ["packages/tensor/test", "packages/models/test/architectures/goldens.test.ts"];
+  const lower = [
+    "packages/tensor/test",
+    ...["architectures/goldens", "architectures/bfloat16", "architectures/sequence-identity", "layers", "rope"].map(
+      ofModels,
+    ),
+    ...["peft/lora-golden", "peft/lora-linear", "peft/lora-embedding", "generation/generation-golden"].map(ofModels),
+    ...["cuda", "optimizer", "training/curves"].map((name) => `packages/trainer/test/${name}`),
+  ];
   await runVitest("tests on the emulated cuda device", lower, onCuda("1"));
-  const raced = ["softmax", "cross-entropy", "adamw", "clip-grad-norm"].map(
+  const raced = ["softmax", "cross-entropy", "adamw", "clip-grad-norm", "rms-norm"].map(
     (name) => `packages/tensor/test/${name}.test.ts`,
   );
   await runVitest("races and accesses out of bounds in its kernels", raced, onCuda("checked"));

@@ -3,6 +3,8 @@
 //
 // CUDA_EMULATOR_DEVICES: how many devices (2); `none`, `no-driver` and `old-driver` give what a
 // machine without them gives. CUDA_EMULATOR_MEMORY: bytes of each device (8 GiB).
+// CUDA_EMULATOR_FAULT: the number of the launch that fails, from 1; the devices are lost then, as a
+// GPU is to its process.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -10,6 +12,7 @@
 #include <map>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "internal.h"
 
@@ -26,6 +29,23 @@ size_t used[16];
 cudaError_t last_error = cudaSuccess;
 thread_local int current_device;
 bool overrun_seen;
+
+bool is_lost;  // after a fault
+uint64_t launches;
+
+// Copies from pinned memory, made when something waits for them or uses what they bring: memory of
+// the host that is written again too early shows.
+struct PinnedCopy {
+  void* to;
+  const void* from;
+  size_t bytes;
+};
+std::vector<PinnedCopy> pinned_copies;
+
+void make_pinned_copies() {
+  for (const PinnedCopy& copy : pinned_copies) memcpy(copy.to, copy.from, copy.bytes);
+  pinned_copies.clear();
+}
 
 constexpr unsigned char kZoneByte = 0xfe;
 constexpr size_t kSharedOptIn = 227 * 1024;
@@ -109,6 +129,11 @@ std::string description_of_block(const void* data) {
 
 // The checks of a real launch.
 cudaError_t check_launch(dim3 grid, dim3 block, size_t shared_bytes) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  make_pinned_copies();
+  static const char* faulty = getenv("CUDA_EMULATOR_FAULT");
+  if (faulty != nullptr && ++launches == strtoull(faulty, nullptr, 10)) is_lost = true;
+  if (is_lost) return give(cudaErrorIllegalAddress);
   if (overrun_seen) {
     overrun_seen = false;
     return give(cudaErrorIllegalAddress);
@@ -189,6 +214,7 @@ cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total) {
 
 static cudaError_t allocate(void** data, size_t bytes, int device) {
   const std::lock_guard<std::mutex> lock(mutex);
+  if (is_lost) return give(cudaErrorIllegalAddress);
   if (device >= 0 && used[device] + bytes > device_bytes()) return give(cudaErrorMemoryAllocation);
   // A block's end is exact, so that a write past it lands in the red zone.
   void* whole = nullptr;
@@ -212,6 +238,7 @@ cudaError_t cudaMalloc(void** data, size_t bytes) {
 cudaError_t cudaFree(void* data) {
   if (data == nullptr) return cudaSuccess;
   const std::lock_guard<std::mutex> lock(mutex);
+  make_pinned_copies();
   const auto block = blocks.find(static_cast<char*>(data));
   if (block == blocks.end()) return give(cudaErrorInvalidValue);
   char* begin = block->first;
@@ -234,11 +261,19 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
                             cudaStream_t) {
   {
     const std::lock_guard<std::mutex> lock(mutex);
+    if (is_lost) return give(cudaErrorIllegalAddress);
     const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
     const bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
     if (bytes > 0 &&
         ((to_device && !is_inside(to, bytes)) || (from_device && !is_inside(from, bytes))))
       return give(cudaErrorInvalidValue);
+    const auto source = block_around(from, 0);
+    if (kind == cudaMemcpyHostToDevice && source != blocks.end() &&
+        source->second.device == kPinned) {
+      pinned_copies.push_back({to, from, bytes});
+      return cudaSuccess;
+    }
+    make_pinned_copies();
   }
   memmove(to, from, bytes);
   return cudaSuccess;
@@ -247,6 +282,7 @@ cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t) {
   {
     const std::lock_guard<std::mutex> lock(mutex);
     if (bytes > 0 && !is_inside(data, bytes)) return give(cudaErrorInvalidValue);
+    make_pinned_copies();
   }
   memset(data, value, bytes);
   return cudaSuccess;
@@ -260,7 +296,11 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   delete stream;
   return cudaSuccess;
 }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamSynchronize(cudaStream_t) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  make_pinned_copies();
+  return is_lost ? give(cudaErrorIllegalAddress) : cudaSuccess;
+}
 cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   *event = new CUevent_st;
@@ -275,7 +315,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
   return cudaSuccess;
 }
 cudaError_t cudaEventQuery(cudaEvent_t) { return cudaSuccess; }
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaStreamSynchronize(nullptr); }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
   *milliseconds = static_cast<float>(end->milliseconds - begin->milliseconds);
   return cudaSuccess;

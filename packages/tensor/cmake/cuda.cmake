@@ -6,7 +6,7 @@
 set(FMS_ACCEL_CUDA auto CACHE STRING "auto, on or off")
 set(FMS_ACCEL_CUDA_ARCHITECTURES "80;86;89;90a" CACHE STRING "compute capabilities")
 
-set(CUDA_HOST_SOURCES native/cuda/device.cc native/cuda/table.cc)
+set(CUDA_HOST_SOURCES native/cuda/cublaslt.cc native/cuda/device.cc native/cuda/staging.cc native/cuda/table.cc)
 # A kernel that is new in native/cpu/kernels.h is named in this table: as the device's own, or as one that it has not.
 set_source_files_properties(native/cuda/table.cc PROPERTIES COMPILE_OPTIONS -Werror=missing-field-initializers)
 set(CUDA_KERNEL_SOURCES
@@ -15,6 +15,8 @@ set(CUDA_KERNEL_SOURCES
   native/cuda/elementwise.cu
   native/cuda/fault.cu
   native/cuda/few_rows.cu
+  native/cuda/flash_attention.cu
+  native/cuda/flash_attention_backward.cu
   native/cuda/indexing.cu
   native/cuda/matmul.cu
   native/cuda/optimizer.cu

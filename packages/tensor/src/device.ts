@@ -23,6 +23,8 @@ export interface CudaStatus {
   readonly driverVersion: number;
   readonly runtimeVersion: number;
   readonly devices: readonly CudaDevice[];
+  /** The version of cuBLASLt, or why it is not used; empty where there is no device. */
+  readonly cublasLt: string;
   /** Why there is no device, and what would help; empty when there is one. */
   readonly problem: string;
 }

@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
 import { defaultDevice, type Device, deviceCode } from "./device.ts";
-import { type MemoryStatistics, native } from "./native.ts";
+import { type MemoryStatistics, native, type WorkStatistics } from "./native.ts";
 import { Tensor } from "./tensor.ts";
 
-export type { MemoryStatistics };
+export type { MemoryStatistics, WorkStatistics };
 
 export interface EngineInfo {
   /** Version of the package. */
@@ -50,6 +50,11 @@ export function adoptTensor(handle: number): Tensor {
 /** The memory of a device. */
 export function memoryStats(device: Device = defaultDevice()): MemoryStatistics {
   return native.memoryStatistics(deviceCode(device));
+}
+
+/** What a device was given to do since the process began; zeros for the CPU, which nobody waits for. */
+export function workStats(device: Device = defaultDevice()): WorkStatistics {
+  return native.workStatistics(deviceCode(device));
 }
 
 /** Starts `peakBytes` again from what is live now. */

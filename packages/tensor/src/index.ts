@@ -42,6 +42,8 @@ export {
   releaseCachedMemory,
   resetPeakMemory,
   setNumThreads,
+  workStats,
+  type WorkStatistics,
 } from "./engine.ts";
 
 export { type OperationProfile, startProfile } from "./profile.ts";

@@ -21,6 +21,17 @@ export interface MemoryStatistics {
   liveTensors: number;
 }
 
+export interface WorkStatistics {
+  /** Kernels that were launched. */
+  launches: number;
+  /** How often the host waited for the device. */
+  waits: number;
+  /** Matrix products that cuBLASLt was given; the device's own kernels did the others. */
+  libraryProducts: number;
+  bytesToDevice: number;
+  bytesToHost: number;
+}
+
 export interface NativeEngine {
   // engine.cc
   initialise(record: Float64Array, errorClass: typeof TensorError): void;
@@ -57,6 +68,7 @@ export interface NativeEngine {
   isExclusive(x: Handle): boolean;
   readBytes(x: Handle): ArrayBuffer;
   memoryStatistics(device: number): MemoryStatistics;
+  workStatistics(device: number): WorkStatistics;
   resetPeakMemory(device: number): void;
   releaseCachedMemory(device: number): void;
   // elementwise.cc
@@ -173,7 +185,7 @@ export interface NativeEngine {
   ): Handle;
   // optimizer.cc
   globalNorm(tensors: readonly Handle[]): number;
-  scaleInPlace(tensors: readonly Handle[], factor: number): boolean;
+  scaleInPlace(tensors: readonly Handle[], factor: number, asksWhetherFinite: boolean): boolean;
   adamw(
     parameters: readonly Handle[],
     gradients: readonly Handle[],

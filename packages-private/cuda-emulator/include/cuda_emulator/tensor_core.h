@@ -33,4 +33,9 @@ inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_
   collective("mma.sync", kFullMask, &own, complete_product, site);
 }
 
+inline void copy_async_16(void* to, const void* from, bool is_inside, CUDA_EMULATOR_SITE) {
+  copy_async(to, from, 16, is_inside ? 16 : 0, site);
+}
+inline void copy_async_wait_all() { copy_async_wait(0); }
+
 }  // namespace cuda_emulator

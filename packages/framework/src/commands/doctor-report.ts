@@ -18,6 +18,7 @@ export interface EngineDescription {
 export interface CudaDescription {
   readonly build: string;
   readonly architectures: string;
+  readonly cublasLt: string;
   readonly driverVersion: number;
   readonly devices: readonly {
     readonly name: string;
@@ -139,7 +140,7 @@ function describeEngine(engine: EngineDescription, environment: NodeJS.ProcessEn
 }
 
 /** A machine without a GPU is in order: what would help is a hint. */
-function describeCuda({ build, architectures, devices, problem }: CudaDescription): Finding[] {
+function describeCuda({ build, architectures, cublasLt, devices, problem }: CudaDescription): Finding[] {
   if (problem !== "") {
     const compiled = build === "none" ? "" : `${build} is compiled in; `;
     return [{ level: "hint", subject: "cuda", text: `${compiled}no GPU is used: ${problem}` }];
@@ -147,6 +148,7 @@ function describeCuda({ build, architectures, devices, problem }: CudaDescriptio
   const compiled = architectures === "" ? build : `${build} for compute capability ${architectures}`;
   return [
     { level: "ok", subject: "cuda", text: compiled },
+    { level: "ok", subject: "cuBLASLt", text: cublasLt },
     ...devices.map(({ name, capability, totalBytes, freeBytes }, index): Finding => {
       const memory = `${formatBytes(freeBytes)} free of ${formatBytes(totalBytes)}`;
       return { level: "ok", subject: `cuda:${index}`, text: `${name}, compute capability ${capability}, ${memory}` };

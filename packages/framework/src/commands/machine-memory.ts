@@ -6,6 +6,8 @@ export interface MachineMemory {
   readonly availableBytes: number;
   /** Whether a control group (a container, a systemd unit) allows less than the machine has. */
   readonly limitedByGroup: boolean;
+  /** The GPU whose memory this is; `undefined` for the machine's own. */
+  readonly gpu?: string;
 }
 
 /** Where the numbers come from; tests give their own. */

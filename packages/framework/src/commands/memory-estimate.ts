@@ -22,7 +22,7 @@ import { plannedAdapter, withAdapter } from "./train-model.ts";
 /** One way to train, and what it takes. */
 export interface MemoryVariant extends TrainingMemory {
   readonly gradientCheckpointing: boolean;
-  /** Tensors at the peak, what the engine keeps beside them, weights in the mapped file, and the process without any of it. */
+  /** Tensors at the peak, what the engine keeps beside them, weights in the mapped file, and the process, or CUDA, without any of it. */
   readonly resident: number;
   /** Whether `resident` fits into what the machine has left. */
   readonly fits: boolean;
@@ -48,6 +48,8 @@ export interface MemoryEstimate {
 
 /** A process that trains a model of no size: Node.js, the code, the tokenizer, the workspaces of the kernels. */
 const PROCESS_BYTES = 150e6;
+/** What CUDA itself takes of a GPU: the context, the code of the kernels, and the scratch of products and attention. */
+const CONTEXT_BYTES = 700e6;
 
 /**
  * Estimates a run from its arguments and the model's config.json: both with gradient checkpointing and without.
@@ -81,10 +83,12 @@ export async function estimateMemory(
     await measure(training.gradientCheckpointing),
     await measure(!training.gradientCheckpointing),
   ];
-  const mappedWeights = stored === dtype ? chosen.frozenWeights : 0;
+  // A GPU holds every weight; the CPU leaves frozen ones in the file.
+  const mappedWeights = stored === dtype && machine.gpu === undefined ? chosen.frozenWeights : 0;
+  const overhead = machine.gpu === undefined ? PROCESS_BYTES : CONTEXT_BYTES;
   const variant = (memory: TrainingMemory, gradientCheckpointing: boolean): MemoryVariant => {
     const peak = memory.peak - mappedWeights;
-    const resident = peak + memory.cached + mappedWeights + PROCESS_BYTES;
+    const resident = peak + memory.cached + mappedWeights + overhead;
     return { ...memory, peak, gradientCheckpointing, resident, fits: resident - ownBytes <= machine.availableBytes };
   };
   return {

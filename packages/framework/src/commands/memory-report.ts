@@ -1,4 +1,5 @@
 import { formatBytes, formatCount } from "../terminal/numbers.ts";
+import type { MachineMemory } from "./machine-memory.ts";
 import type { MemoryEstimate, MemoryVariant } from "./memory-estimate.ts";
 
 /** The estimate as lines of a table: a row for each part, a column for each way to train. */
@@ -27,8 +28,13 @@ export function memoryTable(estimate: MemoryEstimate): string[] {
     row("fits", ({ fits }) => (fits ? "yes" : "no")),
     "",
     `Logits of a batch would take ${formatBytes(logits.full)}; a chunk of them with its gradient, ${formatBytes(logits.held)}, is held at a time.`,
-    `${machine.limitedByGroup ? "The control group allows" : "The machine has"} ${formatBytes(machine.totalBytes)}, ${formatBytes(machine.availableBytes)} of it are free.`,
+    `${ownerOf(machine)} ${formatBytes(machine.totalBytes)}, ${formatBytes(machine.availableBytes)} of it are free.`,
   ];
+}
+
+function ownerOf({ gpu, limitedByGroup }: MachineMemory): string {
+  if (gpu !== undefined) return `${gpu[0]?.toUpperCase()}${gpu.slice(1)} has`;
+  return limitedByGroup ? "The control group allows" : "The machine has";
 }
 
 /** The estimate in one line, and a second one when it does not fit. */
@@ -39,11 +45,12 @@ export function memoryLines({ chosen, other, machine, shape }: MemoryEstimate): 
     `optimiser ${formatBytes(chosen.optimizer)}`,
     `activations ${formatBytes(chosen.activations)}`,
   ].join(", ");
-  const line = `Memory: about ${formatBytes(chosen.resident)} (${parts}; batches of ${shape.rows} × ${shape.width} tokens); ${formatBytes(machine.availableBytes)} are free.`;
+  const line = `Memory: about ${formatBytes(chosen.resident)} (${parts}; batches of ${shape.rows} × ${shape.width} tokens); ${formatBytes(machine.availableBytes)} are free${machine.gpu === undefined ? "" : ` on ${machine.gpu}`}.`;
   if (chosen.fits) return [line];
   const advice =
     chosen.gradientCheckpointing || other.resident >= chosen.resident
       ? "A smaller --per_device_train_batch_size with more --gradient_accumulation_steps, a smaller --max_seq_length or --peft_method lora takes less."
       : `--gradient_checkpointing would take ${formatBytes(other.resident)}; a smaller --per_device_train_batch_size takes less too.`;
-  return [line, `That may be more than there is, and the system would end the run. ${advice}`];
+  const end = machine.gpu === undefined ? "the system would end the run" : "the run would end with an error";
+  return [line, `That may be more than there is, and ${end}. ${advice}`];
 }

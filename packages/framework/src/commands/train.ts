@@ -1,4 +1,4 @@
-import { engineInfo } from "@fms-accel/tensor";
+import { chooseDevice, engineInfo, memoryStats } from "@fms-accel/tensor";
 import type { CausalLM } from "@fms-accel/models";
 import { formatDuration, SftTrainer, withOutputLock, type TrainOutput } from "@fms-accel/trainer";
 import { AccelerationFramework } from "../acceleration-framework.ts";
@@ -10,6 +10,7 @@ import { renderCurve, wantsLogarithm } from "../terminal/loss-chart.ts";
 import { formatCount } from "../terminal/numbers.ts";
 import { createInterruption, resumeCommand } from "./interrupt.ts";
 import { LossRecorder } from "./loss-recorder.ts";
+import { gpuMemory } from "./gpu-memory.ts";
 import { estimateMemory } from "./memory-estimate.ts";
 import { memoryLines } from "./memory-report.ts";
 import { pluginFlagGroups } from "./plugin-flags.ts";
@@ -124,8 +125,12 @@ async function describeMemory(
 ): Promise<void> {
   await trainer.prepare();
   const longest = trainer.datasetReport("train")?.longest ?? args.training.maxSeqLength;
-  const ownBytes = process.memoryUsage.rss();
-  const [line = "", ...warnings] = memoryLines(await estimateMemory(args, longest, { ownBytes }));
+  const gpu = gpuMemory(args.model.device, null);
+  const options =
+    gpu === undefined
+      ? { ownBytes: process.memoryUsage.rss() }
+      : { ownBytes: memoryStats(chooseDevice(args.model.device)).liveBytes, machine: gpu };
+  const [line = "", ...warnings] = memoryLines(await estimateMemory(args, longest, options));
   printLine(notes, noteColors.dim(line));
   for (const warning of warnings) printLine(notes, noteColors.yellow(warning));
 }

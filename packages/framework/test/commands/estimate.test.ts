@@ -98,6 +98,20 @@ describe("estimate", () => {
     expect(await of()).toBe(0);
   });
 
+  it("knows the memory of a GPU, given or the driver's, and that every weight lies there", async () => {
+    const { output } = await estimate(config, "--bf16", "--max_seq_length", "256", "--device_memory", "80GiB");
+    expect(output).toMatch(/^The GPU has 86 GB, 86 GB of it are free\.$/m);
+    const lora = ["--peft_method", "lora", "--target_modules", "q_proj", "--max_seq_length", "64", "--json"];
+    const of = async (...argv: string[]): Promise<{ mappedWeights: number; chosen: { fits: boolean } }> =>
+      JSON.parse((await estimate(example("model"), ...lora, ...argv)).output);
+    expect(await of("--device_memory", "24GB")).toMatchObject({ mappedWeights: 0, chosen: { fits: true } });
+    expect(await of("--device_memory", "500 MB")).toMatchObject({ chosen: { fits: false } });
+    const { code, notes } = await estimate(config, "--device_memory", "much");
+    expect([code, notes]).toEqual([expect.any(Number), expect.stringMatching(/--device_memory is "much": expected/)]);
+    const missing = await estimate(config, "--device", "cuda:77");
+    expect(missing.notes).toMatch(/cuda:77.*(--device_memory 80GiB|does not exist)/);
+  });
+
   it.each([
     [["nowhere"], /nowhere: no such file or folder/],
     [[], /no model is given/],

@@ -54,6 +54,7 @@ void register_engine(Napi::Env env, Napi::Object exports) {
     result.Set("driverVersion", status.driver_version);
     result.Set("runtimeVersion", status.runtime_version);
     result.Set("devices", devices);
+    result.Set("cublasLt", status.cublaslt);
     result.Set("problem", status.problem);
     return result;
   });

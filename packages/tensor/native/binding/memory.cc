@@ -92,6 +92,18 @@ void register_memory(Napi::Env env, Napi::Object exports) {
     result.Set("liveTensors", static_cast<double>(a.environment().tensors().live()));
     return result;
   });
+  define(env, exports, "workStatistics", [](const Arguments& a) -> Napi::Value {
+    const Device device = a.device(0);
+    const cuda::WorkStatistics statistics =
+        device.type == 2 ? cuda::work_statistics(device.index) : cuda::WorkStatistics{};
+    auto result = Napi::Object::New(a.napi());
+    result.Set("launches", static_cast<double>(statistics.launches));
+    result.Set("waits", static_cast<double>(statistics.waits));
+    result.Set("libraryProducts", static_cast<double>(statistics.library_products));
+    result.Set("bytesToDevice", static_cast<double>(statistics.bytes_to_device));
+    result.Set("bytesToHost", static_cast<double>(statistics.bytes_to_host));
+    return result;
+  });
   define(env, exports, "resetPeakMemory", [](const Arguments& a) {
     const Device device = a.device(0);
     device.type == 2 ? cuda::reset_peak(device.index) : reset_peak_host_memory();

@@ -9,7 +9,7 @@ void register_optimizer(Napi::Env env, Napi::Object exports) {
     return Napi::Number::New(a.napi(), ops::global_norm(a.tensors(0)));
   });
   define(env, exports, "scaleInPlace", [](const Arguments& a) -> Napi::Value {
-    return Napi::Boolean::New(a.napi(), ops::scale(a.tensors(0), a.number(1)));
+    return Napi::Boolean::New(a.napi(), ops::scale(a.tensors(0), a.number(1), a.boolean(2)));
   });
   define(env, exports, "adamw", [](const Arguments& a) {
     ops::adamw(a.tensors(0), a.tensors(1), a.tensors(2), a.tensors(3),

@@ -54,7 +54,7 @@ void dropout(const Loop&, const Operand& out, const Operand& x, uint32_t thresho
 
 // optimizer.cc
 double sum_of_squares(const FlatTensor* tensors, int64_t count);
-bool scale(const FlatTensor* tensors, int64_t count, float factor);
+bool scale(const FlatTensor* tensors, int64_t count, float factor, bool asks);
 void adamw(const AdamWTensor* tensors, int64_t count, double beta1, double beta2, float eps);
 
 // reduce.cc

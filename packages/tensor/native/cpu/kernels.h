@@ -201,8 +201,9 @@ struct Kernels {
   void (*dropout)(const Loop&, const Operand& out, const Operand& x, uint32_t threshold,
                   float scale, Randomness random);
   double (*sum_of_squares)(const FlatTensor* tensors, int64_t count);
-  // Every element times `factor`, in place; whether all were finite before.
-  bool (*scale)(const FlatTensor* tensors, int64_t count, float factor);
+  // Every element times `factor`, in place; whether all were finite before, or true where nobody
+  // `asks`: a device is waited for to answer.
+  bool (*scale)(const FlatTensor* tensors, int64_t count, float factor, bool asks);
   void (*adamw)(const AdamWTensor* tensors, int64_t count, double beta1, double beta2, float eps);
   void (*cross_entropy)(const CrossEntropy&);
   // out [rows, classes] in the logits' dtype = (softmax - one hot) * scales[row * scale_stride].

@@ -64,7 +64,7 @@ double sum_of_squares(const FlatTensor* tensors, int64_t count) {
   return total;
 }
 
-bool scale(const FlatTensor* tensors, int64_t count, float factor) {
+bool scale(const FlatTensor* tensors, int64_t count, float factor, bool) {
   std::atomic<bool> finite{true};
   const auto numel_of = [&](int64_t t) { return tensors[t].numel; };
   for_each_piece_of_list(count, numel_of, [&](int64_t, int64_t t, int64_t begin, int64_t end) {

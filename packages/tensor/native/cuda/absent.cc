@@ -26,6 +26,7 @@ void* stream(int) { refuse(); }
 void* allocate(int, size_t) { refuse(); }
 void release(int, void*, size_t) {}
 MemoryStatistics memory_statistics(int) { refuse(); }
+WorkStatistics work_statistics(int) { refuse(); }
 void reset_peak(int) { refuse(); }
 void release_cached(int) { refuse(); }
 void copy(void*, Device, const void*, Device, size_t) { refuse(); }

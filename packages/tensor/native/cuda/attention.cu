@@ -1,9 +1,12 @@
-// Attention, a block of queries at a time, for all heads together: scores by one product, masked
+// Attention that flash_attention.cu does not take (products in float32, wide heads): a block of
+// queries at a time, for all heads together: scores by one product, masked
 // softmax in place, values by a second product. A block's scores take at most kScoreBytes. Backward
 // recomputes the scores from q, k and the saved log-sum-exp (Dao et al., "FlashAttention", 2022,
 // section 3.1), and adds the gradients of keys and values up in a fixed order.
 #include "cpu/attention.h"
 #include "cuda/elements.h"
+#include "cuda/flash_attention.h"
+#include "cuda/flash_tiles.h"
 #include "cuda/kernel_sources.h"
 #include "cuda/product.h"
 #include "cuda/reduction.h"
@@ -19,17 +22,6 @@ struct Block {
   int64_t first, rows, key_begin, key_end;
   __device__ __forceinline__ int64_t keys() const { return key_end - key_begin; }
 };
-
-struct KeyRange {
-  int64_t begin, end;
-};
-__host__ __device__ __forceinline__ KeyRange keys_of_row(const AttentionArguments& p, int64_t i) {
-  const int64_t position = i + p.keys - p.queries;
-  KeyRange range{0, p.keys};
-  if (p.causal) range.end = max_of(0, min_of(p.keys, position + 1));
-  if (p.window > 0) range.begin = min_of(range.end, max_of(0, position - p.window + 1));
-  return range;
-}
 
 // Row (b, h, i) of a launch over batch * heads * rows blocks.
 struct Row {
@@ -204,6 +196,7 @@ void score(const AttentionArguments& p, const Block& block, const AttentionTenso
 }  // namespace
 
 void attention_forward(const AttentionArguments& p) {
+  if (is_flash(p)) return flash_attention_forward(p);
   const int64_t pairs = p.batch * p.heads;
   for_each_block(p, 1, [&](const Block& block) {
     const int64_t keys = block.key_end - block.key_begin, count = pairs * block.rows;
@@ -225,6 +218,7 @@ void attention_forward(const AttentionArguments& p) {
 }
 
 void attention_backward(const AttentionArguments& p) {
+  if (is_flash(p)) return flash_attention_backward(p);
   const int64_t pairs = p.batch * p.heads, group = p.heads / p.kv_heads,
                 kv_rows = p.batch * p.kv_heads * p.keys;
   if (kv_rows == 0) {

@@ -1,13 +1,16 @@
 #include "cuda/device.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <map>
 #include <mutex>
 #include <unordered_map>
 
+#include "cuda/cublaslt.h"
 #include "cuda/index_check.h"
+#include "cuda/staging.h"
 #include "cuda/stream.h"
 #include "engine/error.h"
 
@@ -27,6 +30,10 @@ struct DeviceState {
   std::multimap<size_t, void*> free_blocks;
   std::unordered_map<void*, size_t> used_blocks;
   MemoryStatistics statistics;
+  std::atomic<int64_t> launches{0}, waits{0}, library_products{0}, bytes_to_device{0},
+      bytes_to_host{0};
+  std::mutex staging_mutex;
+  Staging staging;
   // Checks of indices that the host has not looked at yet. A record lies in pinned memory, where
   // the device writes it.
   std::vector<IndexCheck> checks;
@@ -190,6 +197,7 @@ void report_checks(DeviceState& state) {
 }
 
 void wait(DeviceState& state) {
+  ++state.waits;
   require(cudaStreamSynchronize(state.stream));
   report_checks(state);
 }
@@ -205,8 +213,11 @@ void require(cudaError_t status) {
 int current_device() { return thread_device; }
 cudaStream_t current_stream() { return current_state().stream; }
 void launched() {
+  ++current_state().launches;
   if (is_synchronous()) require(cudaStreamSynchronize(current_stream()));
 }
+
+void count_library_product() { ++current_state().library_products; }
 
 Scratch::Scratch(size_t bytes)
     : device_(thread_device), bytes_(bytes), data_(allocate(thread_device, bytes)) {}
@@ -218,12 +229,14 @@ void copy_on_device(void* to, const void* from, size_t bytes) {
 
 void read_back(void* to, const void* from, size_t bytes) {
   DeviceState& state = current_state();
+  state.bytes_to_host += static_cast<int64_t>(bytes);
   require(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, state.stream));
   wait(state);
 }
 
 Status probe() {
   Status status = known_status();
+  if (!status.devices.empty()) status.cublaslt = cublaslt_description();
   for (size_t i = 0; i < status.devices.size(); ++i) {
     size_t total = 0;
     const int before = thread_device;
@@ -276,12 +289,14 @@ void* allocate(int index, size_t bytes) {
       cudaGetLastError();
       size_t free_bytes = 0, total = 0;
       cudaMemGetInfo(&free_bytes, &total);
-      fail("cuda:", index, " is out of memory: ", bytes,
-           " bytes were asked for while tensors hold ", mebibytes(state.statistics.live_bytes),
-           ", and ", mebibytes(static_cast<int64_t>(free_bytes)), " of ",
-           mebibytes(static_cast<int64_t>(total)),
-           " are free; use a smaller batch, gradient checkpointing, a shorter sequence, or "
-           "bfloat16");
+      throw OutOfMemory(
+          "cuda:" + std::to_string(index) + " is out of memory: " + std::to_string(bytes) +
+          " bytes were asked for while tensors hold " + mebibytes(state.statistics.live_bytes) +
+          " (at most " + mebibytes(state.statistics.peak_bytes) + " so far), and " +
+          mebibytes(static_cast<int64_t>(free_bytes)) + " of " +
+          mebibytes(static_cast<int64_t>(total)) +
+          " are free; use a smaller batch, gradient checkpointing, a shorter sequence, or "
+          "bfloat16; `fms-accel estimate` says what a run takes");
     }
     require(error);
   }
@@ -312,6 +327,12 @@ MemoryStatistics memory_statistics(int index) {
   const std::lock_guard<std::mutex> lock(state.mutex);
   return state.statistics;
 }
+WorkStatistics work_statistics(int index) {
+  require_device(index);
+  const DeviceState& state = state_of(index);
+  return {state.launches, state.waits, state.library_products, state.bytes_to_device,
+          state.bytes_to_host};
+}
 void reset_peak(int index) {
   DeviceState& state = state_of(index);
   const std::lock_guard<std::mutex> lock(state.mutex);
@@ -334,16 +355,21 @@ void copy(void* to, Device to_device, const void* from, Device from_device, size
     // The source's stream must have written, and the target's must wait for the copy.
     DeviceState& target = state_of(to_device.index);
     make_current(index);
+    ++target.waits;
     require(cudaStreamSynchronize(target.stream));
     require(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, state.stream));
     return wait(state);
   }
-  const cudaMemcpyKind kind = !from_cuda ? cudaMemcpyHostToDevice
-                              : to_cuda  ? cudaMemcpyDeviceToDevice
-                                         : cudaMemcpyDeviceToHost;
-  // CUDA has read pageable memory of the host when this returns.
+  const cudaMemcpyKind kind = to_cuda ? cudaMemcpyDeviceToDevice : cudaMemcpyDeviceToHost;
+  if (!from_cuda) {
+    state.bytes_to_device += static_cast<int64_t>(bytes);
+    const std::lock_guard<std::mutex> lock(state.staging_mutex);
+    return state.staging.to_device(to, from, bytes, state.stream);
+  }
   require(cudaMemcpyAsync(to, from, bytes, kind, state.stream));
-  if (!to_cuda) wait(state);
+  if (to_cuda) return;
+  state.bytes_to_host += static_cast<int64_t>(bytes);
+  wait(state);
 }
 
 void synchronize(int index) {
@@ -370,7 +396,7 @@ void check_indices(int device, const int64_t* index, int64_t count, int64_t* che
     state.checks.push_back(check);
   }
   enqueue_index_check(index, count, checked, check, &state.records[place]);
-  if (is_synchronous()) wait(state);
+  if (is_synchronous()) report_checks(state);
 }
 
 }  // namespace fms_accel::cuda

@@ -25,7 +25,8 @@ struct Status {
   std::string architectures;
   int driver_version = 0, runtime_version = 0;  // 1000 * major + 10 * minor; 0 is none
   std::vector<DeviceDescription> devices;
-  std::string problem;  // why there is no device, and what would help; empty when there is one
+  std::string cublaslt;  // its version, or why it is not used
+  std::string problem;   // why there is no device, and what would help; empty when there is one
 };
 
 // Never throws, and touches no device's memory.
@@ -42,6 +43,15 @@ void* stream(int index);
 void* allocate(int index, size_t bytes);
 void release(int index, void* data, size_t bytes);
 MemoryStatistics memory_statistics(int index);
+
+// What a device was given to do since the process began.
+struct WorkStatistics {
+  int64_t launches = 0;
+  int64_t waits = 0;             // how often the host waited for the device
+  int64_t library_products = 0;  // that cuBLASLt was given
+  int64_t bytes_to_device = 0, bytes_to_host = 0;
+};
+WorkStatistics work_statistics(int index);
 void reset_peak(int index);
 void release_cached(int index);
 

@@ -33,6 +33,11 @@ inline uint16_t f16_of_float(float value) {
 }
 #endif
 
+__device__ __forceinline__ unsigned pack_bf16(float low, float high) {
+  return static_cast<unsigned>(bf16_of_float(low)) | static_cast<unsigned>(bf16_of_float(high))
+                                                         << 16;
+}
+
 // Element `i` of memory of some dtype.
 template <class Compute>
 __device__ __forceinline__ Compute load(const void* data, DType dtype, int64_t i) {

@@ -4,6 +4,7 @@
 //   float32   tiles of float, fused multiply-adds (no TF32)
 // A tile keeps its operand's own direction, so no transposition happens on the way. Each element is
 // summed over k in rising order by one thread, so its bits depend on its row, its column and k.
+#include "cuda/cublaslt.h"
 #include "cuda/elements.h"
 #include "cuda/kernel_sources.h"
 #include "cuda/product.h"
@@ -81,11 +82,6 @@ __device__ __forceinline__ Lanes lanes_of_b(const Product& p, int section, int64
           p.n,
           section == 0 ? p.k : p.tail_k,
           takes_vectors(x, base, other)};
-}
-
-__device__ __forceinline__ unsigned pack_bf16(float low, float high) {
-  return static_cast<unsigned>(bf16_of_float(low)) | static_cast<unsigned>(bf16_of_float(high))
-                                                         << 16;
 }
 
 // Eight elements as bfloat16: along k from (lane, step) where AlongK, else along the lanes.
@@ -354,6 +350,7 @@ auto bf16_kernel(bool a_along_k, bool b_along_k) {
 void multiply(const Product& p) {
   const int64_t matrices = p.outer * p.inner;
   if (p.m == 0 || p.n == 0 || matrices == 0) return;
+  if (multiply_by_cublaslt(p)) return;
   const bool is_large = ceil_div(p.m, 128) * ceil_div(p.n, 128) * matrices >= 64;
   const int64_t size = is_large ? 128 : 64;
   const bool a_along_k = p.a.column_stride <= p.a.row_stride,

@@ -22,6 +22,9 @@ cudaStream_t current_stream();
 // Called after each launch: waits for it where FMS_ACCEL_CUDA_SYNC=1 asks for that.
 void launched();
 
+// A product that cuBLASLt was given.
+void count_library_product();
+
 // Device memory for the work that is enqueued while this object lives, in stream order.
 class Scratch {
  public:

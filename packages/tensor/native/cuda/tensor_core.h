@@ -40,6 +40,22 @@ __device__ __forceinline__ void mma_bf16(float (&d)[4], const uint32_t (&a)[4], 
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+// 16 bytes from device to shared memory, or zeros where not `is_inside`; they are there after
+// copy_async_wait_all and a barrier.
+__device__ __forceinline__ void copy_async_16(void* to, const void* from, bool is_inside) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+               :
+               : "r"(shared_address(to)), "l"(__cvta_generic_to_global(from)),
+                 "r"(is_inside ? 16 : 0)
+               : "memory");
+}
+__device__ __forceinline__ void copy_async_commit() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+__device__ __forceinline__ void copy_async_wait_all() {
+  asm volatile("cp.async.wait_group 0;" ::: "memory");
+}
+
 }  // namespace fms_accel::cuda
 
 #else
@@ -47,6 +63,9 @@ __device__ __forceinline__ void mma_bf16(float (&d)[4], const uint32_t (&a)[4], 
 #include "cuda_emulator/tensor_core.h"
 
 namespace fms_accel::cuda {
+using ::cuda_emulator::copy_async_16;
+using ::cuda_emulator::copy_async_commit;
+using ::cuda_emulator::copy_async_wait_all;
 using ::cuda_emulator::ldmatrix_x4;
 using ::cuda_emulator::ldmatrix_x4_transposed;
 using ::cuda_emulator::mma_bf16;

@@ -19,6 +19,12 @@ class DeviceError : public Error {
   using Error::Error;
 };
 
+// Memory of a device that ran out; who asked for it adds the tensor.
+class OutOfMemory : public Error {
+ public:
+  using Error::Error;
+};
+
 // fail("matmul: expected ", a, " columns, found ", b)
 template <class... Parts>
 [[noreturn]] void fail(const Parts&... parts) {

@@ -40,7 +40,11 @@ Tensor empty(const Shape& shape, DType dtype, Device device) {
   storage->bytes = bytes;
   storage->device = device;
   if (device.type == 2) {
-    storage->data = cuda::allocate(device.index, bytes);
+    try {
+      storage->data = cuda::allocate(device.index, bytes);
+    } catch (const OutOfMemory& error) {
+      fail("no room for a tensor ", to_string(shape), " of ", name_of(dtype), ": ", error.what());
+    }
     storage->free = [data = storage->data, bytes, index = device.index] {
       cuda::release(index, data, bytes);
     };

@@ -36,7 +36,7 @@ double global_norm(const std::vector<Tensor>& tensors) {
       kernels_of(tensors[0]).sum_of_squares(list.data(), static_cast<int64_t>(list.size())));
 }
 
-bool scale(const std::vector<Tensor>& tensors, double factor) {
+bool scale(const std::vector<Tensor>& tensors, double factor, bool asks) {
   std::vector<FlatTensor> list;
   for (const Tensor& tensor : tensors) {
     check_same_device("scale", {&tensors[0], &tensor});
@@ -45,7 +45,7 @@ bool scale(const std::vector<Tensor>& tensors, double factor) {
   }
   if (list.empty()) return true;
   return kernels_of(tensors[0])
-      .scale(list.data(), static_cast<int64_t>(list.size()), static_cast<float>(factor));
+      .scale(list.data(), static_cast<int64_t>(list.size()), static_cast<float>(factor), asks);
 }
 
 void adamw(const std::vector<Tensor>& parameters, const std::vector<Tensor>& gradients,

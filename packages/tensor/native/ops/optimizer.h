@@ -6,8 +6,8 @@ namespace fms_accel::ops {
 // The Euclidean norm of all elements of floating tensors together, accumulated in float64 in a
 // fixed order.
 double global_norm(const std::vector<Tensor>& tensors);
-// Every element times `factor`, in place. Whether all were finite before.
-bool scale(const std::vector<Tensor>& tensors, double factor);
+// Every element times `factor`, in place. Whether all were finite before; true where nobody `asks`.
+bool scale(const std::vector<Tensor>& tensors, double factor, bool asks);
 
 struct AdamWOptions {
   std::vector<double> learning_rates, weight_decays,

@@ -19,8 +19,7 @@ export function rotary(x: Tensor, cos: Tensor, sin: Tensor): Tensor {
 }
 
 function turn(x: Tensor, cos: Tensor, sin: Tensor): Tensor {
-  if (x.dtype !== cos.dtype || x.dtype !== sin.dtype)
-    return noGrad(() => composedRotary(x, cos, sin));
+  if (x.dtype !== cos.dtype || x.dtype !== sin.dtype) return noGrad(() => composedRotary(x, cos, sin));
   return new Tensor(native.rotary(x.handle, cos.handle, sin.handle));
 }
 

@@ -19,6 +19,7 @@ export function clipGradNorm(params: Iterable<Tensor>, maxNorm: number): number 
     native.scaleInPlace(
       gradients.map(({ handle }) => handle),
       coefficient,
+      false,
     );
   return norm;
 }
@@ -31,5 +32,5 @@ export function unscaleGradients(params: Iterable<Tensor>, scale: number): boole
   if (!(scale > 0 && scale < Infinity))
     throw new TensorError(`unscaleGradients: expected a positive scale, found ${scale}`);
   const gradients = [...params].flatMap(({ grad }) => (grad === undefined ? [] : [grad.handle]));
-  return native.scaleInPlace(gradients, 1 / scale);
+  return native.scaleInPlace(gradients, 1 / scale, true);
 }

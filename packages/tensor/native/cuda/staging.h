@@ -1,0 +1,30 @@
+// Copies between pageable memory of the host and a device by way of pinned buffers: a copy to the
+// device returns once the host's memory has been read, while the device still works on what was
+// enqueued before it.
+#pragma once
+#include <cstddef>
+
+#include "cuda/stream.h"
+
+namespace fms_accel::cuda {
+
+// Of one device; callers take turns. Never destroyed: work of the device may still read it while
+// the process exits.
+class Staging {
+ public:
+  // In stream order; `from` may be changed on return.
+  void to_device(void* to, const void* from, size_t bytes, cudaStream_t stream);
+
+  static constexpr size_t kBuffer = size_t{1} << 20;
+  static constexpr int kBuffers = 4;
+
+ private:
+  struct Buffer {
+    char* data = nullptr;
+    cudaEvent_t read = nullptr;  // recorded behind the last copy that reads it
+  };
+  Buffer buffers_[kBuffers];
+  int next_ = 0;
+};
+
+}  // namespace fms_accel::cuda
