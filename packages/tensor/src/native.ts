@@ -174,6 +174,7 @@ export interface NativeEngine {
     logits: Handle,
     labels: Handle,
     ignoreIndex: number,
+    counts: boolean,
   ): { losses: Handle; logsumexp: Handle; counted: number };
   crossEntropyGradient(
     logits: Handle,

@@ -40,7 +40,14 @@ describe("doctor", () => {
 
   it("shows GPUs with their memory and what kernels were compiled for", async () => {
     const gpu = { name: "NVIDIA H100", capability: "9.0", totalBytes: 80e9, freeBytes: 60e9 };
-    const cuda = { build: "cuda 13.0", architectures: "80, 90a", driverVersion: 13000, devices: [gpu], problem: "" };
+    const cuda = {
+      build: "cuda 13.0",
+      architectures: "80, 90a",
+      cublasLt: "13.1.0 (libcublasLt.so.13)",
+      driverVersion: 13000,
+      devices: [gpu],
+      problem: "",
+    };
     const text = await printed({ ...healthy, loadEngine: async () => ({ ...engine, cuda }) });
     expect(text).toContain("✓ cuda          cuda 13.0 for compute capability 80, 90a");
     expect(text).toMatch(/✓ cuda:0 +NVIDIA H100, compute capability 9\.0, 60 GB free of 80 GB/);
@@ -48,7 +55,7 @@ describe("doctor", () => {
 
   it("says why no GPU is used, and that the machine is in order all the same", async () => {
     const problem = "the NVIDIA driver supports CUDA 11.4, this build needs 13.0: update the driver";
-    const cuda = { build: "cuda 13.0", architectures: "80", driverVersion: 11040, devices: [], problem };
+    const cuda = { build: "cuda 13.0", architectures: "80", cublasLt: "", driverVersion: 11040, devices: [], problem };
     const report = await inspect({ ...healthy, loadEngine: async () => ({ ...engine, cuda }) });
     expect(report.healthy).toBe(true);
     const finding = report.findings.find(({ subject }) => subject === "cuda");

@@ -12,6 +12,7 @@ import {
   softmax,
   sum,
   type Tensor,
+  to,
   topk,
   unsqueeze,
   zeros,
@@ -43,7 +44,7 @@ export function loadBalancingLoss(
   return scope(() => {
     const experts = routerLogits[0]!.shape[1]!;
     const device = routerLogits[0]!.device;
-    const rowWeights = attentionMask && reshape(cast(attentionMask, "float32"), [-1, 1]);
+    const rowWeights = attentionMask && reshape(cast(to(attentionMask, device), "float32"), [-1, 1]);
     const counted = (rows: Tensor): Tensor => sum(rowWeights === undefined ? rows : mul(rows, rowWeights), 0);
     let choices = zeros([experts], { device });
     let probabilities = zeros([experts], { device });

@@ -1,4 +1,4 @@
-import { arange, type Tensor, tensor, unsqueeze } from "@fms-accel/tensor";
+import { arange, type Tensor, tensor, to, unsqueeze } from "@fms-accel/tensor";
 
 import { ModelInputError } from "../errors.ts";
 import type { CausalLMInputs } from "../modeling/causal-lm.ts";
@@ -37,18 +37,22 @@ export function sequenceLayout(inputs: CausalLMInputs): SequenceLayout {
   }
   const looksPacked =
     sequenceIds === undefined && positionIds !== undefined && attentionMask === undefined && cache === undefined;
-  const segments = looksPacked ? packedSequenceIds(positionIds, batch) : sequenceIds;
-  const keyMask = attentionMask !== undefined && hidesKeys(attentionMask) ? attentionMask : undefined;
+  const { device } = inputIds;
+  const ids = looksPacked ? packedSequenceIds(positionIds, batch) : sequenceIds;
+  const segments = ids && to(ids, device);
+  const keyMask = attentionMask !== undefined && hidesKeys(attentionMask) ? to(attentionMask, device) : undefined;
   const isPlain = attention !== undefined && cache === undefined && keyMask === undefined;
   return {
     positionIds:
-      positionIds ?? unsqueeze(arange(past, past + length, 1, { dtype: "int32", device: inputIds.device }), 0),
+      positionIds === undefined
+        ? unsqueeze(arange(past, past + length, 1, { dtype: "int32", device }), 0)
+        : to(positionIds, device),
     context: {
       keyMask,
       querySegments: segments,
       keySegments: segments,
       cache,
-      cuSeqlens: isPlain ? cumulativeLengths(segments, inputIds) : undefined,
+      cuSeqlens: isPlain ? cumulativeLengths(ids, inputIds) : undefined,
       attention,
     },
   };

@@ -4,7 +4,10 @@ import type { CausalLMConfig } from "../config/causal-lm-config.ts";
 import type { KeyValueCache } from "./key-value-cache.ts";
 import type { AttentionFunction } from "./attention-context.ts";
 
-/** Inputs of a forward call. B: rows of the batch, T: positions of this call. Integers are int32. */
+/**
+ * Inputs of a forward call. B: rows of the batch, T: positions of this call. Integers are int32. All but `inputIds` may lie on the CPU
+ * whatever the model's device, which saves a GPU a wait: their values are looked at.
+ */
 export interface CausalLMInputs {
   /** Token ids `[B, T]`. */
   readonly inputIds: Tensor;

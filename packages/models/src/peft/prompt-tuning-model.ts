@@ -186,17 +186,20 @@ export class PromptTuningModel<M extends CausalLM = CausalLM> extends AdapterMod
         "prompt tuning puts its vectors before each row: rows of several sequences cannot be used. Give every sequence a row.",
       );
     }
-    const { device } = inputIds;
-    const before = (rows: number, value: number): Tensor => full([rows, count], value, { dtype: "int32", device });
+    const widened = (ids: Tensor, value: number): Tensor =>
+      cat([full([batch, count], value, { dtype: "int32", device: ids.device }), ids], 1);
     const begins = (cache?.length ?? 0) === 0;
     const shifted =
-      positionIds === undefined ? undefined : add(positionIds, full([], count, { dtype: "int32", device }));
+      positionIds === undefined
+        ? undefined
+        : add(positionIds, full([], count, { dtype: "int32", device: positionIds.device }));
     return {
       ...inputs,
-      inputIds: begins ? cat([before(batch, 0), inputIds], 1) : inputIds,
-      attentionMask: attentionMask && cat([before(batch, 1), attentionMask], 1),
-      positionIds: shifted && (begins ? cat([this.#positions(shifted.shape[0]!, device), shifted], 1) : shifted),
-      labels: labels && cat([before(batch, -100), labels], 1),
+      inputIds: begins ? widened(inputIds, 0) : inputIds,
+      attentionMask: attentionMask && widened(attentionMask, 1),
+      positionIds:
+        shifted && (begins ? cat([this.#positions(shifted.shape[0]!, shifted.device), shifted], 1) : shifted),
+      labels: labels && widened(labels, -100),
     };
   }
 

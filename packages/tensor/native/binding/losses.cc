@@ -14,7 +14,7 @@ void register_losses(Napi::Env env, Napi::Object exports) {
   });
   define(env, exports, "crossEntropy", [](const Arguments& a) -> Napi::Value {
     const ops::CrossEntropyResult computed =
-        ops::cross_entropy(a.tensor(0), a.tensor(1), a.integer(2));
+        ops::cross_entropy(a.tensor(0), a.tensor(1), a.integer(2), a.boolean(3));
     auto result = Napi::Object::New(a.napi());
     result.Set("losses", a.environment().emit(computed.losses));
     result.Set("logsumexp", a.environment().emit(computed.logsumexp));

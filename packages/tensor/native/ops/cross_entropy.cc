@@ -65,11 +65,12 @@ CrossEntropy arguments(const Tensor& logits, const Tensor& labels, const Tensor&
 
 }  // namespace
 
-CrossEntropyResult cross_entropy(const Tensor& logits, const Tensor& labels, int64_t ignore_index) {
+CrossEntropyResult cross_entropy(const Tensor& logits, const Tensor& labels, int64_t ignore_index,
+                                 bool counts) {
   const Tensor checked = checked_labels(logits, labels, ignore_index);
   CrossEntropyResult result{empty({logits.shape[0]}, DType::kFloat32, logits.device()),
                             empty({logits.shape[0]}, DType::kFloat32, logits.device())};
-  result.counted = counted_of(checked);
+  if (counts) result.counted = counted_of(checked);
   CrossEntropy c = arguments(logits, checked, result.logsumexp);
   c.losses = result.losses.data<float>();
   if (c.rows > 0 && c.classes > 0) {

@@ -22,7 +22,7 @@ export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntro
   if (!["mean", "sum", "none"].includes(reduction)) {
     throw new TensorError(`crossEntropy: reduction ${JSON.stringify(reduction)}; expected "mean", "sum" or "none"`);
   }
-  const computed = native.crossEntropy(logits.handle, labels.handle, ignoreIndex);
+  const computed = native.crossEntropy(logits.handle, labels.handle, ignoreIndex, reduction === "mean");
   const losses = new Tensor(computed.losses);
   const logsumexp = new Tensor(computed.logsumexp);
   const scale = reduction === "mean" ? 1 / computed.counted : 1;

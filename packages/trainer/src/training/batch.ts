@@ -3,11 +3,15 @@ import { tensor, type Device, type Tensor } from "@fms-accel/tensor";
 import { TrainingError } from "../errors.ts";
 import type { Batch, DataLoader } from "../slots.ts";
 
-/** The batch as int32 tensors on a device. */
+/**
+ * The batch as int32 tensors: token ids on a device, the others on the CPU, where the model looks at them: reading them back from a GPU
+ * would wait for all of its work.
+ */
 export function batchInputs(batch: Batch, device: Device, numItemsInBatch?: number): CausalLMInputs {
-  const make = (data: Int32Array): Tensor => tensor(data, { shape: batch.shape, dtype: "int32", device });
+  const make = (data: Int32Array, on = "cpu"): Tensor =>
+    tensor(data, { shape: batch.shape, dtype: "int32", device: on });
   return {
-    inputIds: make(batch.inputIds),
+    inputIds: make(batch.inputIds, device),
     labels: make(batch.labels),
     ...(batch.attentionMask === undefined ? {} : { attentionMask: make(batch.attentionMask) }),
     ...(batch.positionIds === undefined ? {} : { positionIds: make(batch.positionIds) }),

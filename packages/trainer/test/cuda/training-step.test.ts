@@ -23,7 +23,7 @@ test("the host waits for the device where a value is shown, and nowhere else in 
       callbacks: [{ onTrainBegin: note, onStepEnd: note }],
     });
     const perStep = waits.slice(1).map((count, i) => count - (waits[i] as number));
-    // The loss of each micro-batch, and the norm of the gradient. Clipping, the optimiser and dropout wait for nothing.
+    // The loss of each micro-batch, and the norm of the gradient; nothing else, clipping, the optimiser and dropout included.
     expect(perStep).toEqual(Array(3).fill(gradientAccumulationSteps + 1));
   }
 });
