@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # On a machine with an NVIDIA GPU, nvcc, g++ and cmake, in a checkout that has out/gpu/kit.tar.xz (scripts/gpu/pack.sh); no registry is needed:
 #   bash scripts/gpu/run.sh [build] [test] [sanitize] [bench]     all of them by default
+# FMS_ACCEL_CUDA_EMULATOR=1 rehearses it on the emulated device: nothing is built, shapes are small, times mean nothing.
 # Figures go to packages-private/benchmarks/refs/gpu-<device>.csv, and to $OUT as well where that is set.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -10,12 +11,18 @@ if [ -f out/gpu/kit.tar.xz ] && [ ! -d out/gpu/node ]; then
   tar --extract --file out/gpu/kit.tar.xz --directory out/gpu node
 fi
 [ -d out/gpu/node ] && export PATH="$PWD/out/gpu/node/bin:$PATH" npm_config_nodedir="$PWD/out/gpu/node"
-device=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -1)
-capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -1 | tr -d .)
+if [ -n "${FMS_ACCEL_CUDA_EMULATOR:-}" ]; then
+  device="CUDA emulator" capability=none refs=out/gpu quick=--quick steps_of_run=2 lengths=8,8 shapes=tiny
+else
+  device=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -1)
+  capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -1 | tr -d .)
+  refs=packages-private/benchmarks/refs quick="" steps_of_run=10 lengths=512,512,512,512 shapes="135m 1b-4l"
+fi
 [ "$capability" = 90 ] && capability=90a
 echo "device: $device (compute capability $capability), node $(node --version)"
 
 build() {
+  [ "$capability" = none ] && return
   (cd packages/tensor && node node_modules/cmake-js/bin/cmake-js build --CDCMAKE_BUILD_TYPE=Release --CDFMS_ACCEL_CUDA=on \
     "--CDFMS_ACCEL_CUDA_ARCHITECTURES=$capability" -l warn -p "$(nproc)")
   ls -l packages/tensor/build/Release/fms_accel_tensor.node
@@ -27,6 +34,10 @@ test_() {
 }
 # One test process under each tool; the kernels of every operation run in these files.
 sanitize() {
+  if ! command -v compute-sanitizer > /dev/null; then
+    echo "compute-sanitizer is missing (it comes with the CUDA toolkit, and as the package cuda-sanitizer): skipped"
+    return
+  fi
   for tool in memcheck racecheck synccheck; do
     echo "compute-sanitizer --tool $tool"
     FMS_ACCEL_TEST_DEVICE=cuda compute-sanitizer --tool "$tool" --target-processes all --error-exitcode 9 --print-limit 20 \
@@ -35,18 +46,37 @@ sanitize() {
       packages/tensor/test/cross-entropy.test.ts packages/tensor/test/adamw.test.ts packages/tensor/test/random.test.ts
   done
 }
-bench() {
-  name=$(echo "$device" | tr ' A-Z' '-a-z')
-  csv=packages-private/benchmarks/refs/gpu-$name.csv
-  node packages/tensor/bench/cuda.mjs --csv "$csv"
-  for shape in 135m 1b-4l; do
-    node packages-private/benchmarks/src/train-step.mjs --device cuda --shape "$shape" --dtype bfloat16 --lengths 512,512,512,512 --steps 10
-    if python3 -c 'import peft' 2>/dev/null; then
+has_torch() { [ -z "$quick" ] && python3 -c 'import torch; torch.zeros(1, device="cuda")' 2> /dev/null; }
+# Steps of LoRA in bfloat16, the peer's in the same run, and how much of the time the GPU works.
+train() {
+  for shape in $shapes; do
+    step=(node packages-private/benchmarks/src/train-step.mjs --device cuda --shape "$shape" --dtype bfloat16 --lengths "$lengths")
+    "${step[@]}" --steps "$steps_of_run"
+    if has_torch && python3 -c 'import peft' 2> /dev/null; then
       python3 packages-private/benchmarks/peer/train_step.py --device cuda --shape "$shape" --method lora --dtype bfloat16 \
-        --lengths 512,512,512,512 --steps 10
+        --lengths "$lengths" --steps "$steps_of_run"
     fi
-  done | tee "${csv%.csv}-training.jsonl"
-  if [ -n "${OUT:-}" ]; then cp "$csv" "${csv%.csv}-training.jsonl" "$OUT"; fi
+    if [ -z "$quick" ] && command -v nsys > /dev/null; then
+      nsys profile --force-overwrite true --trace cuda --output out/gpu/step "${step[@]}" --steps 30 > /dev/null
+      nsys stats --force-export true --report cuda_gpu_trace --format csv out/gpu/step.nsys-rep 2> /dev/null |
+        node scripts/gpu/busy-share.mjs
+    else
+      echo "nsys is missing: gaps between kernels of $shape are not measured" >&2
+    fi
+  done
+}
+bench() {
+  mkdir -p "$refs" out/gpu
+  csv=$refs/gpu-$(echo "$device" | tr ' A-Z' '-a-z').csv
+  node packages/tensor/bench/cuda.mjs $quick --csv "$csv"
+  FMS_ACCEL_CUBLASLT=0 node packages/tensor/bench/cuda.mjs $quick --only linear --csv "${csv%.csv}-own-products.csv"
+  if has_torch; then
+    python3 packages-private/benchmarks/peer/cuda_kernels.py --csv "${csv%.csv}-torch.csv"
+  else
+    echo "no PyTorch with CUDA: its kernels are not timed"
+  fi
+  train | tee "${csv%.csv}-training.jsonl"
+  if [ -n "${OUT:-}" ]; then cp "${csv%.csv}"* "$OUT"; fi
 }
 for step in $steps; do
   echo "== $step"

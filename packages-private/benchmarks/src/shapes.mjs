@@ -26,6 +26,16 @@ const mixtral = {
 };
 
 export const SHAPES = {
+  // For rehearsals: its times mean nothing
+  tiny: {
+    ...llama,
+    hidden_size: 64,
+    intermediate_size: 96,
+    num_hidden_layers: 2,
+    num_attention_heads: 2,
+    num_key_value_heads: 1,
+    vocab_size: 500,
+  },
   // SmolLM-135M: 30 layers of hidden 576, 9 heads of 64, 3 key-value heads
   "135m": {
     ...llama,

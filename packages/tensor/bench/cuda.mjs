@@ -1,5 +1,6 @@
 // Times the kernels of the cuda device, beside the bandwidth of a plain copy in the same run:
-//   node bench/cuda.mjs [--csv FILE] [--quick]
+//   node bench/cuda.mjs [--csv FILE] [--quick] [--only linear]
+// FMS_ACCEL_CUBLASLT=0 shows the device's own products in place of cuBLASLt's.
 // GB/s count what an operation must read and write at least; TFLOP/s count multiply-adds as two.
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -14,6 +15,9 @@ import {
   mul,
   noGrad,
   randn,
+  reshape,
+  rmsNorm,
+  rotary,
   scaledDotProductAttention,
   scope,
   setDefaultDevice,
@@ -21,11 +25,12 @@ import {
   softmax,
   sum,
   synchronize,
+  workStats,
   zeros,
 } from "@fms-accel/tensor";
 
 const { values: options } = parseArgs({
-  options: { csv: { type: "string" }, quick: { type: "boolean", default: false } },
+  options: { csv: { type: "string" }, quick: { type: "boolean", default: false }, only: { type: "string" } },
 });
 setDefaultDevice("cuda");
 const device = cudaStatus().devices[0].name;
@@ -46,7 +51,11 @@ function secondsOf(body) {
   return Math.min(...Array.from({ length: options.quick ? 1 : 5 }, () => timed(count) / count));
 }
 
-function report(name, shape, dtype, seconds, { bytes, flops }) {
+function report(name, shape, dtype, body, { bytes, flops }) {
+  if (options.only !== undefined && !name.startsWith(options.only)) return;
+  const before = workStats("cuda").libraryProducts;
+  const seconds = secondsOf(body);
+  if (workStats("cuda").libraryProducts > before) name += " (cuBLASLt)";
   const row = { device, name, shape, dtype, microseconds: (seconds * 1e6).toFixed(1) };
   row.gigabytesPerSecond = bytes === undefined ? "" : (bytes / seconds / 1e9).toFixed(0);
   row.teraflops = flops === undefined ? "" : (flops / seconds / 1e12).toFixed(1);
@@ -69,64 +78,22 @@ for (const dtype of ["bfloat16", "float32"]) {
   const shape = `${tokens}x${width}`;
   const target = zeros([tokens, width], { dtype });
   noGrad(() => {
-    report(
-      "copy",
-      shape,
-      dtype,
-      secondsOf(() => target.copyFrom(x)),
-      { bytes: 2 * count * size },
-    );
-    report(
-      "add",
-      shape,
-      dtype,
-      secondsOf(() => add(x, y)),
-      { bytes: 3 * count * size },
-    );
-    report(
-      "mul",
-      shape,
-      dtype,
-      secondsOf(() => mul(x, y)),
-      { bytes: 3 * count * size },
-    );
-    report(
-      "silu",
-      shape,
-      dtype,
-      secondsOf(() => silu(x)),
-      { bytes: 2 * count * size },
-    );
-    report(
-      "softmax",
-      shape,
-      dtype,
-      secondsOf(() => softmax(x, -1)),
-      { bytes: 2 * count * size },
-    );
-    report(
-      "layerNorm (composed)",
-      shape,
-      dtype,
-      secondsOf(() => layerNorm(x, weight, weight, 1e-5)),
-      {
-        bytes: 2 * count * size,
-      },
-    );
-    report(
-      "sum of rows",
-      shape,
-      dtype,
-      secondsOf(() => sum(x, 1)),
-      { bytes: count * size },
-    );
-    report(
-      "sum of columns",
-      shape,
-      dtype,
-      secondsOf(() => sum(x, 0)),
-      { bytes: count * size },
-    );
+    report("copy", shape, dtype, () => target.copyFrom(x), { bytes: 2 * count * size });
+    report("add", shape, dtype, () => add(x, y), { bytes: 3 * count * size });
+    report("mul", shape, dtype, () => mul(x, y), { bytes: 3 * count * size });
+    report("silu", shape, dtype, () => silu(x), { bytes: 2 * count * size });
+    report("softmax", shape, dtype, () => softmax(x, -1), { bytes: 2 * count * size });
+    report("layerNorm (composed)", shape, dtype, () => layerNorm(x, weight, weight, 1e-5), {
+      bytes: 2 * count * size,
+    });
+    report("rmsNorm", shape, dtype, () => rmsNorm(x, weight, 1e-5), { bytes: 2 * count * size });
+    const heads = reshape(x, [1, tokens, width / 128, 128]);
+    const phases = cast(randn([1, tokens, 1, 128], { generator }), dtype);
+    report("rotary", shape, dtype, () => rotary(heads, phases, phases), { bytes: 2 * count * size });
+    const one = cast(randn([1, 1, width], { generator }), dtype);
+    report("linear of one row", `1x${width}x${tokens}`, dtype, () => linear(one, x), { bytes: count * size });
+    report("sum of rows", shape, dtype, () => sum(x, 1), { bytes: count * size });
+    report("sum of columns", shape, dtype, () => sum(x, 0), { bytes: count * size });
     const products = [
       [4096, 4096, 4096],
       [8192, 4096, 11008],
@@ -135,13 +102,7 @@ for (const dtype of ["bfloat16", "float32"]) {
     for (const [m, k, n] of products) {
       const a = cast(randn([m, k], { generator }), dtype);
       const b = cast(randn([n, k], { generator }), dtype);
-      report(
-        "linear",
-        `${m}x${k}x${n}`,
-        dtype,
-        secondsOf(() => linear(a, b)),
-        { flops: 2 * m * n * k },
-      );
+      report("linear", `${m}x${k}x${n}`, dtype, () => linear(a, b), { flops: 2 * m * n * k });
     }
   });
   const [batch, heads, length, dim] = [4, 32, 2048 / scale, 128];
@@ -155,20 +116,20 @@ for (const dtype of ["bfloat16", "float32"]) {
     "attention forward",
     `${batch}x${heads}x${length}x${dim} causal`,
     dtype,
-    secondsOf(() => noGrad(() => scaledDotProductAttention(q, k, v, { isCausal: true }))),
+    () => noGrad(() => scaledDotProductAttention(q, k, v, { isCausal: true })),
     { flops },
   );
   report(
     "attention forward and backward",
     `${batch}x${heads}x${length}x${dim} causal`,
     dtype,
-    secondsOf(() => {
+    () => {
       sum(scaledDotProductAttention(q, k, v, { isCausal: true })).backward();
       for (const one of [q, k, v]) {
         one.grad?.dispose();
         one.grad = undefined;
       }
-    }),
+    },
     { flops: 3.5 * flops },
   );
 }
@@ -176,13 +137,7 @@ const parameter = randn([(64 << 20) / scale], { generator });
 parameter.requiresGrad = true;
 parameter.grad = randn([(64 << 20) / scale], { generator });
 const optimizer = new AdamW([{ params: [parameter] }], { lr: 1e-4 });
-report(
-  "AdamW",
-  `${parameter.numel}`,
-  "float32",
-  secondsOf(() => optimizer.step()),
-  { bytes: 7 * 4 * parameter.numel },
-);
+report("AdamW", `${parameter.numel}`, "float32", () => optimizer.step(), { bytes: 7 * 4 * parameter.numel });
 
 if (options.csv !== undefined) {
   const lines = [Object.keys(rows[0]), ...rows.map((row) => Object.values(row).map((value) => cell(String(value))))];

@@ -8,8 +8,9 @@
 
 namespace fms_accel::cuda {
 
-// Of one device; callers take turns. Never destroyed: work of the device may still read it while
-// the process exits.
+// Of one device; callers take turns. Copies fill one buffer after the other, so that many small
+// ones are under way before any is waited for. Never destroyed: work of the device may still read
+// it while the process exits.
 class Staging {
  public:
   // In stream order; `from` may be changed on return.
@@ -21,10 +22,11 @@ class Staging {
  private:
   struct Buffer {
     char* data = nullptr;
+    size_t used = 0;
     cudaEvent_t read = nullptr;  // recorded behind the last copy that reads it
   };
   Buffer buffers_[kBuffers];
-  int next_ = 0;
+  int current_ = 0;
 };
 
 }  // namespace fms_accel::cuda

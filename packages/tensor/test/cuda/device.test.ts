@@ -56,6 +56,10 @@ describe("tensors", () => {
     x.copyFrom(tensor([1, 2], { device: "cpu", dtype: "int32" }));
     expect(x.toArray()).toEqual([1, 2, 1, 2]);
   });
+  test("larger than all pinned buffers together arrive as they left", () => {
+    const values = Float32Array.from({ length: 3_000_001 }, (_, i) => i);
+    expect(tensor(values).toFloat32Array()).toEqual(values);
+  });
   test("of two devices do not meet in an operation", () => {
     expect(() => add(zeros([2]), zeros([2], { device: "cpu" }))).toThrow(/cuda:0 and cpu.*to\(tensor, device\)/);
   });
