@@ -89,7 +89,7 @@ const Library& library() {
   return *opened;
 }
 
-void require_success(const char* what, Status status) {
+void require_success(const char* what, Code status) {
   if (status != 0)
     throw DeviceError("cuBLASLt: " + std::string(what) + " failed with status " +
                       std::to_string(status) + " (FMS_ACCEL_CUBLASLT=0 does without it)");
@@ -193,8 +193,8 @@ Plan make_plan(const Product& p, const Columns& left, const Columns& right, cons
   for (int i = 0; i < 4; ++i) prefer(kAlignmentOfA + i, alignment_of(operands[i]));
   Heuristic best{};
   int found = 0;
-  const Status status = call.heuristic(handle, plan.matmul, plan.a, plan.b, plan.c, plan.c,
-                                       preference, 1, &best, &found);
+  const Code status = call.heuristic(handle, plan.matmul, plan.a, plan.b, plan.c, plan.c,
+                                     preference, 1, &best, &found);
   require_success("a preference", call.destroy_preference(preference));
   plan.is_known = status == 0 && found > 0 && best.state == 0;
   plan.algorithm = best.algorithm;

@@ -6,7 +6,7 @@
 
 namespace fms_accel::cublaslt {
 
-using Status = int;  // 0 is success
+using Code = int;  // cublasStatus_t; 0 is success
 using Handle = void*;
 using MatmulDescription = void*;
 using Layout = void*;
@@ -26,26 +26,26 @@ struct Algorithm {
 struct Heuristic {
   Algorithm algorithm;
   size_t workspace_bytes;
-  Status state;
+  Code state;
   float waves;
   int reserved[4];
 };
 
 struct Functions {
   size_t (*version)();
-  Status (*create)(Handle*);
-  Status (*create_matmul)(MatmulDescription*, int compute_type, int scale_type);
-  Status (*set_matmul)(MatmulDescription, int attribute, const void* value, size_t bytes);
-  Status (*create_layout)(Layout*, int type, uint64_t rows, uint64_t columns, int64_t stride);
-  Status (*set_layout)(Layout, int attribute, const void* value, size_t bytes);
-  Status (*create_preference)(Preference*);
-  Status (*set_preference)(Preference, int attribute, const void* value, size_t bytes);
-  Status (*destroy_preference)(Preference);
-  Status (*heuristic)(Handle, MatmulDescription, Layout a, Layout b, Layout c, Layout d, Preference,
-                      int wanted, Heuristic* results, int* found);
-  Status (*matmul)(Handle, MatmulDescription, const void* alpha, const void* a, Layout,
-                   const void* b, Layout, const void* beta, const void* c, Layout, void* d, Layout,
-                   const Algorithm*, void* workspace, size_t workspace_bytes, void* stream);
+  Code (*create)(Handle*);
+  Code (*create_matmul)(MatmulDescription*, int compute_type, int scale_type);
+  Code (*set_matmul)(MatmulDescription, int attribute, const void* value, size_t bytes);
+  Code (*create_layout)(Layout*, int type, uint64_t rows, uint64_t columns, int64_t stride);
+  Code (*set_layout)(Layout, int attribute, const void* value, size_t bytes);
+  Code (*create_preference)(Preference*);
+  Code (*set_preference)(Preference, int attribute, const void* value, size_t bytes);
+  Code (*destroy_preference)(Preference);
+  Code (*heuristic)(Handle, MatmulDescription, Layout a, Layout b, Layout c, Layout d, Preference,
+                    int wanted, Heuristic* results, int* found);
+  Code (*matmul)(Handle, MatmulDescription, const void* alpha, const void* a, Layout, const void* b,
+                 Layout, const void* beta, const void* c, Layout, void* d, Layout, const Algorithm*,
+                 void* workspace, size_t workspace_bytes, void* stream);
 };
 
 }  // namespace fms_accel::cublaslt

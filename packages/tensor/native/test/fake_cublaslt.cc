@@ -9,7 +9,7 @@ namespace {
 
 using namespace fms_accel::cublaslt;
 
-constexpr Status kInvalidValue = 7, kNotSupported = 15;
+constexpr Code kInvalidValue = 7, kNotSupported = 15;
 
 struct Matmul {
   int32_t operations[2] = {kAsItIs, kAsItIs};
@@ -43,7 +43,7 @@ void write(void* data, int type, int64_t i, float value) {
 }
 
 template <class T>
-Status set(T& to, const void* value, size_t bytes) {
+Code set(T& to, const void* value, size_t bytes) {
   if (bytes != sizeof(T)) return kInvalidValue;
   memcpy(&to, value, bytes);
   return 0;
@@ -62,17 +62,17 @@ bool fits(const Matmul& m, const Matrix& a, const Matrix& b, const Matrix& d) {
 extern "C" {
 
 size_t cublasLtGetVersion() { return 130100; }
-Status cublasLtCreate(Handle* handle) {
+Code cublasLtCreate(Handle* handle) {
   *handle = new int;
   return 0;
 }
-Status cublasLtMatmulDescCreate(MatmulDescription* matmul, int compute_type, int scale_type) {
+Code cublasLtMatmulDescCreate(MatmulDescription* matmul, int compute_type, int scale_type) {
   if (compute_type != kCompute32 || scale_type != kReal32) return kNotSupported;
   *matmul = new Matmul;
   return 0;
 }
-Status cublasLtMatmulDescSetAttribute(MatmulDescription matmul, int attribute, const void* value,
-                                      size_t bytes) {
+Code cublasLtMatmulDescSetAttribute(MatmulDescription matmul, int attribute, const void* value,
+                                    size_t bytes) {
   auto& own = *static_cast<Matmul*>(matmul);
   switch (attribute) {
     case kTransposeA:
@@ -89,31 +89,31 @@ Status cublasLtMatmulDescSetAttribute(MatmulDescription matmul, int attribute, c
       return kInvalidValue;
   }
 }
-Status cublasLtMatrixLayoutCreate(Layout* layout, int type, uint64_t rows, uint64_t columns,
-                                  int64_t stride) {
+Code cublasLtMatrixLayoutCreate(Layout* layout, int type, uint64_t rows, uint64_t columns,
+                                int64_t stride) {
   *layout = new Matrix{type, static_cast<int64_t>(rows), static_cast<int64_t>(columns), stride};
   return 0;
 }
-Status cublasLtMatrixLayoutSetAttribute(Layout layout, int attribute, const void* value,
-                                        size_t bytes) {
+Code cublasLtMatrixLayoutSetAttribute(Layout layout, int attribute, const void* value,
+                                      size_t bytes) {
   auto& own = *static_cast<Matrix*>(layout);
   if (attribute == kBatchCount) return set(own.batch, value, bytes);
   return attribute == kBatchStride ? set(own.batch_stride, value, bytes) : kInvalidValue;
 }
-Status cublasLtMatmulPreferenceCreate(Preference* preference) {
+Code cublasLtMatmulPreferenceCreate(Preference* preference) {
   *preference = new int;
   return 0;
 }
-Status cublasLtMatmulPreferenceSetAttribute(Preference, int attribute, const void*, size_t bytes) {
+Code cublasLtMatmulPreferenceSetAttribute(Preference, int attribute, const void*, size_t bytes) {
   return bytes == (attribute == kMostWorkspace ? 8 : 4) ? 0 : kInvalidValue;
 }
-Status cublasLtMatmulPreferenceDestroy(Preference preference) {
+Code cublasLtMatmulPreferenceDestroy(Preference preference) {
   delete static_cast<int*>(preference);
   return 0;
 }
-Status cublasLtMatmulAlgoGetHeuristic(Handle, MatmulDescription matmul, Layout a, Layout b, Layout,
-                                      Layout d, Preference, int wanted, Heuristic* results,
-                                      int* found) {
+Code cublasLtMatmulAlgoGetHeuristic(Handle, MatmulDescription matmul, Layout a, Layout b, Layout,
+                                    Layout d, Preference, int wanted, Heuristic* results,
+                                    int* found) {
   const auto& result = *static_cast<Matrix*>(d);
   *found = 0;
   if (!fits(*static_cast<Matmul*>(matmul), *static_cast<Matrix*>(a), *static_cast<Matrix*>(b),
@@ -126,10 +126,10 @@ Status cublasLtMatmulAlgoGetHeuristic(Handle, MatmulDescription matmul, Layout a
   *found = 1;
   return 0;
 }
-Status cublasLtMatmul(Handle, MatmulDescription matmul, const void* alpha, const void* a,
-                      Layout a_layout, const void* b, Layout b_layout, const void* beta,
-                      const void* c, Layout, void* d, Layout d_layout, const Algorithm* algorithm,
-                      void* workspace, size_t workspace_bytes, void*) {
+Code cublasLtMatmul(Handle, MatmulDescription matmul, const void* alpha, const void* a,
+                    Layout a_layout, const void* b, Layout b_layout, const void* beta,
+                    const void* c, Layout, void* d, Layout d_layout, const Algorithm* algorithm,
+                    void* workspace, size_t workspace_bytes, void*) {
   const auto& m = *static_cast<Matmul*>(matmul);
   const auto &x = *static_cast<Matrix*>(a_layout), &y = *static_cast<Matrix*>(b_layout),
              &z = *static_cast<Matrix*>(d_layout);
