@@ -8,6 +8,8 @@ const onDevice = Boolean(process.env.FMS_ACCEL_TEST_DEVICE);
 const setupFiles = onDevice ? ["packages/tensor/test/support/default-device.ts"] : [];
 // Tests of the device itself, which the CPU is not.
 const exclude = onDevice ? [] : ["packages/*/test/cuda/**"];
+// Tests of the library that stands in for cuBLASLt, packages/tensor/build/Release/libfake_cublaslt.so.
+if (!process.env.FMS_ACCEL_CUBLASLT?.includes("fake")) exclude.push("packages/tensor/test/cuda/cublaslt.test.ts");
 
 export default defineConfig({
   resolve: { conditions },

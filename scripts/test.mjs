@@ -92,6 +92,9 @@ async function runEmulated() {
     ...["cuda", "optimizer", "training/curves"].map((name) => `packages/trainer/test/${name}`),
   ];
   await runVitest("tests on the emulated cuda device", lower, onCuda("1"));
+  const cublasLt = { ...onCuda("1"), FMS_ACCEL_CUBLASLT: join(build, "Release", "libfake_cublaslt.so") };
+  const products = ["cuda/cublaslt", "matmul", "low-rank-linear"].map((name) => `packages/tensor/test/${name}.test.ts`);
+  await runVitest("products by what stands in for cuBLASLt", products, cublasLt);
   const raced = ["softmax", "cross-entropy", "adamw", "clip-grad-norm", "rms-norm"].map(
     (name) => `packages/tensor/test/${name}.test.ts`,
   );

@@ -1,6 +1,6 @@
 // Products by cuBLASLt on the emulated device: a library that stands in for it (native/test/fake_cublaslt.cc) computes what it was told.
+// Runs where FMS_ACCEL_CUBLASLT names that library (vitest.config.ts).
 import { relativeDifference } from "@fms-accel/test-utilities";
-import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, test } from "vitest";
 import {
   add,
@@ -19,13 +19,6 @@ import {
 } from "../../src/index.ts";
 import { randomTensor } from "../support/random-tensor.ts";
 
-const isEmulated = cudaStatus().build === "emulator";
-// Read when the first product is computed, which is later.
-if (isEmulated) {
-  process.env["FMS_ACCEL_CUBLASLT"] = fileURLToPath(
-    new URL("../../build/Release/libfake_cublaslt.so", import.meta.url),
-  );
-}
 beforeAll(() => setDefaultDevice("cuda"));
 
 /** How many products cuBLASLt was given, and whether the result is that of the CPU. */
@@ -40,7 +33,7 @@ function given(body: (move: (x: Tensor) => Tensor) => Tensor): { products: numbe
 
 const half = (shape: readonly number[], seed: number): Tensor => randomTensor(shape, { seed, dtype: "bfloat16" });
 
-describe.runIf(isEmulated)("cuBLASLt", () => {
+describe("cuBLASLt", () => {
   test("is named with its version", () => {
     expect(cudaStatus().cublasLt).toMatch(/^13\.1\.0 \(.*libfake_cublaslt\.so\)$/);
   });
