@@ -4,7 +4,7 @@ import { grouped } from "../packing/counting.ts";
 import { describeLongSamples, FittedSamples } from "../packing/fitted-samples.ts";
 import { MultipackBatchSampler } from "../packing/multipack-sampler.ts";
 import { describePacking, describePadding, paddedCost } from "../packing/packing-cost.ts";
-import { runInSlices } from "../packing/sliced.ts";
+import { runInSlices, SLICE_ITEMS, type Sliced } from "../packing/sliced.ts";
 import { chooseLayout } from "./batch-layout.ts";
 import { MultipackLoader } from "./multipack-loader.ts";
 
@@ -47,14 +47,13 @@ export async function createMultipackLoader(
   const { lengths, position, say } = input;
   const { rows, longSamples } = settings;
   const { layout, shape, measure } = chooseLayout(rows, input);
-  const mean = meanLength(lengths);
-  // A pass over millions of lengths takes some 20 ms: the event loop has a turn behind each.
-  await setImmediate();
+  const mean = await runInSlices(meanLength(lengths));
   const capacity = settings.capacity ?? input.batchSize * mean;
   const origin =
     settings.capacity === undefined ? ` (batch size ${input.batchSize} × mean length ${mean.toFixed(1)})` : "";
   const rowCapacity = Math.max(1, Math.floor(capacity / (rows ?? 1)));
   const samples = new FittedSamples(input.samples, lengths, rowCapacity, longSamples);
+  // A pass over millions of lengths takes some 20 ms: the event loop has a turn behind each.
   await setImmediate();
   const sampler = new MultipackBatchSampler(samples.lengths, {
     capacity,
@@ -78,8 +77,11 @@ export async function createMultipackLoader(
   return new MultipackLoader(samples, sampler, layout, order);
 }
 
-function meanLength(lengths: Int32Array): number {
+function* meanLength(lengths: Int32Array): Sliced<number> {
   let sum = 0;
-  for (let i = 0; i < lengths.length; i++) sum += lengths[i]!;
+  for (let i = 0; i < lengths.length; i++) {
+    sum += lengths[i]!;
+    if (i % SLICE_ITEMS === 0) yield;
+  }
   return sum / lengths.length;
 }

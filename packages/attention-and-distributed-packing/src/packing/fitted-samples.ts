@@ -115,8 +115,8 @@ function longSamples(lengths: Int32Array, capacity: number): LongSamples {
   const first: number[] = [];
   for (let sample = 0; sample < lengths.length; sample++) {
     const length = lengths[sample]!;
-    longest = Math.max(longest, length);
     if (length <= capacity) continue;
+    longest = Math.max(longest, length);
     count++;
     if (first.length < FIRST_SAMPLES) first.push(sample);
   }

@@ -16,7 +16,10 @@ const SLICE = 1 << 15;
 /** The same, yielding now and then: for lists so long that the event loop must get a turn in between. */
 export function* permutationInSlices(length: number, seed: number, stream: number): Generator<void, Int32Array> {
   const order = new Int32Array(length);
-  for (let i = 0; i < length; i++) order[i] = i;
+  for (let i = 0; i < length; i++) {
+    order[i] = i;
+    if (i % SLICE === 0) yield;
+  }
   const next = sfc32(seed, stream);
   for (let i = length - 1; i > 0; i--) {
     const j = below(i + 1, next);
