@@ -4,9 +4,15 @@
 #include "cuda/device.h"
 #include "engine/allocator.h"
 #include "engine/error.h"
+#include "engine/read_ahead.h"
 #include "ops/copy.h"
 
 namespace fms_accel {
+
+Storage::~Storage() {
+  if (announced) forget_announced_reads();
+  if (free) free();
+}
 
 std::string to_string(const Shape& shape) {
   std::string text = "[";

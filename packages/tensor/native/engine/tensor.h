@@ -23,13 +23,12 @@ struct Storage {
   Device device;
   bool read_only = false;  // a mapped file
   bool dry = false;        // of a dry run: address space without pages
+  bool announced = false;  // may be read ahead (engine/read_ahead.h)
   std::function<void()> free;
   Storage() = default;
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
-  ~Storage() {
-    if (free) free();
-  }
+  ~Storage();
 };
 
 struct Tensor {

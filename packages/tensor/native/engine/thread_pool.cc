@@ -19,6 +19,7 @@
 
 #include "engine/cpu_count.h"
 #include "engine/error.h"
+#include "engine/read_ahead.h"
 
 namespace fms_accel {
 namespace {
@@ -39,14 +40,19 @@ void pause_briefly() {
 #endif
 }
 
-// Waits until `value` differs from `old`: spins for kSpin, then sleeps.
-template <class T>
-void wait_for_change(const std::atomic<T>& value, T old) {
-  const auto deadline = std::chrono::steady_clock::now() + kSpin;
+// Waits until `value` differs from `old`: spins for kSpin, then sleeps. `idle` does a little of
+// what may be done meanwhile; spinning begins when it returns false.
+template <class T, class Idle>
+void wait_for_change(const std::atomic<T>& value, T old, const Idle& idle) {
+  auto deadline = std::chrono::steady_clock::now() + kSpin;
   do {
     for (int i = 0; i < 32; ++i) {
       if (value.load(std::memory_order_acquire) != old) return;
-      pause_briefly();
+      if (idle()) {
+        deadline = std::chrono::steady_clock::now() + kSpin;
+      } else {
+        pause_briefly();
+      }
     }
   } while (std::chrono::steady_clock::now() < deadline);
   value.wait(old, std::memory_order_acquire);
@@ -98,7 +104,7 @@ class ThreadPool {
     epoch_.notify_all();
     work();
     for (int64_t left; (left = unfinished_.load(std::memory_order_acquire)) > 0;)
-      wait_for_change(unfinished_, left);
+      wait_for_change(unfinished_, left, [] { return false; });
     if (exception_) std::rethrow_exception(exception_);
     return true;
   }
@@ -121,7 +127,7 @@ class ThreadPool {
   void loop(int index, uint32_t epoch) {
     thread_index = index;
     for (;;) {
-      wait_for_change(epoch_, epoch);
+      wait_for_change(epoch_, epoch, read_ahead);
       epoch = epoch_.load(std::memory_order_acquire);
       if (stopping_.load()) return;
       work();

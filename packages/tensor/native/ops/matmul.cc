@@ -3,6 +3,7 @@
 #include "cpu/few_rows.h"
 #include "cpu/matmul.h"
 #include "engine/error.h"
+#include "engine/read_ahead.h"
 #include "ops/iteration.h"
 
 namespace fms_accel::ops {
@@ -203,6 +204,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const MatmulOptions& option
     p.y = result.raw(), p.y_dtype = result.dtype, p.y_row_stride = n;
     p.compute = options.compute;
     if (options.bias != nullptr) p.bias = options.bias->raw(), p.bias_dtype = options.bias->dtype;
+    if (weight.is_contiguous()) announce_read(weight);
     few_rows(p);
     return result;
   }
