@@ -1,5 +1,5 @@
 // Greedy decoding, batch 1, against Hugging Face's generate on this machine, in one run: peer, ours, ours, peer. The memory's bandwidth is
-// measured in our process before and after, over the very weights that decoding reads.
+// measured in our process between the tokens, over the very weights that decoding reads and over as many bytes in one piece.
 //   node src/compare-generation.mjs [--python venv/bin/python] [--shape 135m] [--dtype bfloat16,float32] [--tokens 128] [--out NAME.csv]
 // Without --python (a virtual environment with peer/requirements.txt) only ours is timed, and the output says so. Nothing else may run meanwhile.
 import { cpus } from "node:os";

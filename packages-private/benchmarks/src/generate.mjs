@@ -2,7 +2,7 @@
 //   node src/generate.mjs --shape 135m --dtype bfloat16 [--prompt 16] [--tokens 128] [--repeats 3] [--profile]
 import { parseArgs } from "node:util";
 import { AutoModelForCausalLM, generateStream } from "@fms-accel/models";
-import { engineInfo, readBandwidth, startProfile } from "@fms-accel/tensor";
+import { engineInfo, full, readBandwidth, startProfile } from "@fms-accel/tensor";
 import { SHAPES } from "./shapes.mjs";
 
 const { values: options } = parseArgs({
@@ -23,45 +23,52 @@ const model = AutoModelForCausalLM.fromConfig(shape, { dtype: options.dtype });
 model.eval();
 const prompt = Array.from({ length: promptLength }, (_, at) => 3 + ((at * 7919) % (shape.vocab_size - 3)));
 
-/** Seconds of each token after the first one, which is that of the prompt. */
-async function decode(tokens) {
+/** Seconds of each token after the first one, which is that of the prompt; `between` runs after every eighth, and is not counted. */
+async function decode(tokens, between = () => {}) {
   const seconds = [];
   let before;
   const settings = { maxNewTokens: tokens, minNewTokens: tokens, doSample: false };
   for await (const { index } of generateStream(model, { inputIds: [prompt] }, settings)) {
-    const now = process.hrtime.bigint();
-    if (index > 0) seconds.push(Number(now - before) * 1e-9);
-    before = now;
+    if (index > 0) seconds.push(Number(process.hrtime.bigint() - before) * 1e-9);
+    if (index % 8 === 7) between();
+    before = process.hrtime.bigint();
   }
   return seconds;
 }
 
-// The same bytes, where they lie: what a page of memory gives depends on the page.
+const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
+
+// What all threads read a second, in the same seconds as the tokens: the weights where they lie, and as many bytes in one piece.
+// What a page of memory gives depends on the page, so the faster of the two counts.
 const parameters = [...model.parameters()];
-const bandwidth = (passes) => Math.max(...Array.from({ length: passes }, () => readBandwidth(parameters)));
+const weights = parameters.reduce((sum, parameter) => sum + parameter.numel, 0);
+const piece = full([weights], 0, { dtype: options.dtype });
+const bandwidths = { weights: [], piece: [] };
+function measureBandwidth() {
+  bandwidths.weights.push(readBandwidth(parameters));
+  bandwidths.piece.push(readBandwidth([piece]));
+}
 
 await decode(8);
-const bandwidthBefore = bandwidth(10);
+const all = [];
 let best = Infinity;
-let middle = Infinity;
 for (let repeat = 0; repeat < Number(options.repeats); repeat++) {
-  const seconds = await decode(newTokens);
-  const total = seconds.reduce((a, b) => a + b, 0);
-  if (total < best) {
-    best = total;
-    middle = seconds.toSorted((a, b) => a - b)[seconds.length >> 1];
-  }
+  const seconds = await decode(newTokens, measureBandwidth);
+  best = Math.min(
+    best,
+    seconds.reduce((a, b) => a + b, 0),
+  );
+  all.push(...seconds);
 }
+const middle = median(all);
+const bandwidth = Math.max(median(bandwidths.weights), median(bandwidths.piece));
 
 // What one token must read: every weight once, and keys and values of half of the way on average.
 const itemBytes = options.dtype === "float32" ? 4 : 2;
-const weights = parameters.reduce((sum, parameter) => sum + parameter.numel, 0);
 const headDim = shape.head_dim ?? shape.hidden_size / shape.num_attention_heads;
 const cached = promptLength + newTokens / 2;
 const cacheElements = 2 * shape.num_hidden_layers * shape.num_key_value_heads * headDim * cached;
 const bytesPerToken = itemBytes * (weights + cacheElements);
-
-const peak = Math.max(bandwidthBefore, bandwidth(10));
 
 if (options.profile) {
   const stop = startProfile();
@@ -91,8 +98,8 @@ console.log(
     tokensPerSecond: (newTokens - 1) / best,
     medianMs: 1000 * middle,
     bytesPerToken,
-    bandwidthGigabytesPerSecond: peak / 1e9,
-    shareOfBandwidth: (bytesPerToken * (newTokens - 1)) / best / peak,
-    gigabytesPerSecond: (bytesPerToken * (newTokens - 1)) / best / 1e9,
+    bandwidthGigabytesPerSecond: bandwidth / 1e9,
+    // Medians of both: a neighbour on the machine slows down single tokens and single readings.
+    shareOfBandwidth: bytesPerToken / middle / bandwidth,
   }),
 );

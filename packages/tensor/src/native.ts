@@ -57,7 +57,7 @@ export interface NativeEngine {
   empty(shape: readonly number[], dtype: number, device: number): Handle;
   fromBytes(bytes: NodeJS.ArrayBufferView, shape: readonly number[], dtype: number, device: number): Handle;
   toDevice(x: Handle, device: number): Handle;
-  asStrided(x: Handle, shape: readonly number[], strides: readonly number[], offset: number): Handle;
+  asStrided(x: Handle, ndim: number, offset: number): Handle; // shape and strides: see the function below
   alias(x: Handle): Handle;
   contiguous(x: Handle): Handle;
   mapFile(path: string, offset: number, bytes: number): Handle;
@@ -248,3 +248,17 @@ function load(): NativeEngine {
 }
 
 export const native: NativeEngine = load();
+
+/**
+ * A view of the memory of `x`; strides and offset in elements. Sizes and strides go through the record: passed as arrays, each number
+ * would cost a call.
+ */
+export function asStrided(x: Handle, shape: readonly number[], strides: readonly number[], offset: number): Handle {
+  if (shape.length > MAX_DIMS) throw new TensorError(`a view of ${shape.length} dimensions; at most ${MAX_DIMS}`);
+  record[0] = 0; // describes no tensor until the call has succeeded
+  for (let d = 0; d < shape.length; d++) {
+    record[RECORD_SHAPE + d] = shape[d] as number;
+    record[RECORD_STRIDES + d] = strides[d] as number;
+  }
+  return native.asStrided(x, shape.length, offset);
+}

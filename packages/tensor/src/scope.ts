@@ -34,6 +34,10 @@ function* tensorsIn(value: unknown, candidates: ReadonlySet<Tensor>): Iterable<T
   else if (isPlainObject(value)) for (const element of Object.values(value)) yield* tensorsIn(element, candidates);
 }
 
+function releaseOwner(tensor: Tensor): void {
+  tensor.releaseOwner();
+}
+
 /**
  * Runs `body` and frees the tensors that it created. Tensors in the returned value (also inside arrays, maps and plain
  * objects) move to the enclosing scope. `body` must be synchronous. Throws TensorError when it returns a promise.
@@ -46,16 +50,16 @@ export function scope<T>(body: () => T): T {
     result = body();
     if (result instanceof Promise)
       throw new TensorError("scope: the body must be synchronous, but it returned a promise");
-    for (const tensor of tensorsIn(result, own)) {
+    const outer = scopes.at(-2);
+    for (const tensor of own.has(result as Tensor) ? [result as Tensor] : tensorsIn(result, own)) {
       own.delete(tensor);
-      const outer = scopes.at(-2);
       if (outer === undefined) tensor.registerForCollection();
       else outer.add(tensor);
     }
   } finally {
     scopes.pop();
     releaseTogether(() => {
-      for (const tensor of own) tensor.releaseOwner();
+      own.forEach(releaseOwner);
     });
   }
   return result;

@@ -5,8 +5,10 @@ import {
   autocast,
   type DType,
   linear,
+  memoryStats,
   noGrad,
   reshape,
+  scope,
   setNumThreads,
   slice,
   type Tensor,
@@ -121,4 +123,27 @@ test("with gradients recorded the sums are those of other products", () => {
   expect(noGrad(() => linear(x, weight)).toBytes()).toEqual(recorded.toBytes());
   const decoded = noGrad(() => linear(positions(x), weight)).toFloat32Array();
   expect(relativeDifference(decoded, recorded.toFloat32Array())).toBeLessThan(1e-6);
+});
+
+test("weights that are read ahead may go at any time: others keep their bits, and no memory stays", () => {
+  setNumThreads(3);
+  const before = memoryStats().liveBytes;
+  scope(() => {
+    const x = positions(randomTensor([1, 80], { seed: 11 }));
+    const weights = Array.from({ length: 6 }, (_, i) => randomTensor([640, 80], { seed: 30 + i }));
+    const alone = weights.map((weight) => linear(x, weight).toBytes());
+    for (let round = 0; round < 40; round++) {
+      // The order is learned, and then one weight ends while it is expected: before, between and behind its own product.
+      for (const [i, weight] of weights.entries()) {
+        expect(linear(x, weight).toBytes()).toEqual(alone[i]);
+        if (round % 4 === 3 && i === round % 6) {
+          const gone = (i + 1 + (round % 3)) % 6;
+          (weights[gone] as Tensor).dispose();
+          weights[gone] = randomTensor([640, 80], { seed: 30 + gone });
+        }
+      }
+    }
+  });
+  expect(memoryStats().liveBytes).toBe(before);
+  setNumThreads(2);
 });

@@ -27,6 +27,17 @@ void Environment::describe(Handle handle) {
   }
 }
 
+Shape Environment::recorded(int first, int count) const {
+  check(record_ != nullptr, "the native engine was not initialised");
+  Shape result(static_cast<size_t>(count));
+  for (int d = 0; d < count; ++d) {
+    const double value = record_[first + d];
+    check(value == std::floor(value) && std::abs(value) <= 0x1p53, value, " is not a size");
+    result[static_cast<size_t>(d)] = static_cast<int64_t>(value);
+  }
+  return result;
+}
+
 double Environment::emit(Tensor tensor) {
   const Handle handle = tensors_.insert(std::move(tensor));
   describe(handle);

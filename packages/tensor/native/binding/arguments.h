@@ -25,6 +25,9 @@ class Environment {
   // [handle, dtype, device type, device index, offset, ndim, shape x 8, strides x 8].
   double emit(Tensor tensor);
   void describe(Handle handle);
+  // What JavaScript has written there before the call: arrays would cost a call for each number.
+  Shape recorded_shape(int ndim) const { return recorded(6, ndim); }
+  Shape recorded_strides(int ndim) const { return recorded(6 + kMaxDims, ndim); }
   void set_record(Napi::Float64Array record);
   void set_error_class(Napi::Function error_class) { error_class_ = Napi::Persistent(error_class); }
   Napi::Error error(const std::string& message) const;
@@ -33,6 +36,8 @@ class Environment {
   void report_memory(Handle handle, bool is_owned_by_collector);
 
  private:
+  Shape recorded(int first, int count) const;
+
   Napi::Env env_;
   TensorTable tensors_;
   Napi::Reference<Napi::Float64Array> record_reference_;

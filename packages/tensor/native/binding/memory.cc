@@ -38,7 +38,10 @@ void register_memory(Napi::Env env, Napi::Object exports) {
     return tensor;
   });
   define_tensor(env, exports, "asStrided", [](const Arguments& a) {
-    return as_strided(a.tensor(0), a.shape(1), a.shape(2), a.integer(3));
+    const int64_t ndim = a.integer(1);
+    check(ndim >= 0 && ndim <= kMaxDims, "a view of ", ndim, " dimensions; at most ", kMaxDims);
+    return as_strided(a.tensor(0), a.environment().recorded_shape(static_cast<int>(ndim)),
+                      a.environment().recorded_strides(static_cast<int>(ndim)), a.integer(2));
   });
   define_tensor(env, exports, "alias", [](const Arguments& a) { return Tensor(a.tensor(0)); });
   define_tensor(env, exports, "contiguous",

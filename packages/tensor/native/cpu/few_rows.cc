@@ -10,14 +10,55 @@ namespace {
 
 // Sums along k side by side, so that a product does not wait for the one before it.
 constexpr int kChains = 4;
-// Elements of the weight in one item: long runs, which the hardware reads ahead, in several items
-// for each thread.
-constexpr int64_t kItemElements = 64 << 10;
+// Bytes of the weight that a thread takes at a time.
+constexpr int64_t kChunkBytes = 64 << 10;
+// How far ahead the weight is asked for, into the second-level cache.
+constexpr int64_t kAheadBytes = 6144;
 // Elements of the weight below which waking a thread costs more than it brings.
 constexpr int64_t kParallelElements = 48 << 10;
-// How far ahead the weight is asked for, into the second-level cache.
-constexpr int64_t kAheadBytes = 3072;
 constexpr int kPackedRows = 8;  // the purpose of the workspace
+
+// Chunks of the weight's rows, a run of them for each thread: each reads along a stream of memory
+// of its own, which the hardware reads ahead. A thread at the end of its run takes the last chunks
+// of others. Atomic operations are the compiler's own, since <atomic> may leave functions behind
+// that instruction sets would share.
+class Chunks {
+ public:
+  Chunks(int64_t count, int64_t threads)
+      : runs_(static_cast<int>(min_of(count, min_of(threads, kMostRuns)))) {
+    for (int r = 0; r < runs_; ++r)
+      run_[r].left = left_of(count * r / runs_, count * (r + 1) / runs_);
+  }
+
+  // A chunk that nobody has; to be called `count` times in all.
+  int64_t take(int thread) {
+    for (int i = 0;; ++i) {
+      uint64_t* const left = &run_[(thread + i) % runs_].left;
+      uint64_t old = __atomic_load_n(left, __ATOMIC_RELAXED);
+      while (first_of(old) < end_of(old)) {
+        const bool own = i == 0;
+        const uint64_t rest =
+            own ? left_of(first_of(old) + 1, end_of(old)) : left_of(first_of(old), end_of(old) - 1);
+        if (__atomic_compare_exchange_n(left, &old, rest, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+          return own ? first_of(old) : end_of(old) - 1;
+      }
+    }
+  }
+
+ private:
+  static constexpr int64_t kMostRuns = 32;
+  static uint64_t left_of(int64_t first, int64_t end) {
+    return static_cast<uint64_t>(end) << 32 | static_cast<uint64_t>(first);
+  }
+  static int64_t first_of(uint64_t left) { return static_cast<int64_t>(left & 0xffffffff); }
+  static int64_t end_of(uint64_t left) { return static_cast<int64_t>(left >> 32); }
+
+  struct alignas(64) Run {
+    uint64_t left;  // what nobody has taken: see left_of
+  };
+  int runs_;
+  Run run_[kMostRuns];
+};
 
 // x in the type that is multiplied, row after row, zeros behind its end.
 struct PackedRows {
@@ -137,12 +178,14 @@ void multiply_rows(const FewRowsArguments& p) {
   });
   const PackedRows x = {words, stride};
   const int64_t threads = p.n * p.k < kParallelElements ? 1 : usable_threads();
-  const int64_t together =
-      threads == 1
-          ? p.n
-          : divide_up(clamp_of(kItemElements / max_of(1, p.k), 1, divide_up(p.n, threads)), 4) * 4;
-  parallel_for(divide_up(p.n, together), [&](int64_t item, int) {
-    multiply_columns<Step, T, kRows>(p, x, item * together, min_of(p.n, (item + 1) * together));
+  if (threads == 1) return multiply_columns<Step, T, kRows>(p, x, 0, p.n);
+  const int64_t row_bytes = max_of(1, p.k) * static_cast<int64_t>(sizeof(T));
+  const int64_t together = clamp_of(kChunkBytes / row_bytes, 1, divide_up(p.n, threads));
+  const int64_t count = divide_up(p.n, together);
+  Chunks chunks(count, threads);
+  parallel_for(count, [&](int64_t, int thread) {
+    const int64_t first = chunks.take(thread) * together;
+    multiply_columns<Step, T, kRows>(p, x, first, min_of(p.n, first + together));
   });
 }
 

@@ -12,12 +12,15 @@ namespace fms_accel {
 namespace {
 
 constexpr int64_t kItemBytes = 256 << 10;
+constexpr int64_t kPrefetch = 6144;  // how far ahead lines are asked for
 
 // Running sums side by side, so that loads and not additions are the limit.
 uint64_t read_bytes(const char* from, int64_t bytes) {
   constexpr int64_t kWords = 16, kRun = kWords * 8;
   uint64_t sums[kWords] = {};
   for (int64_t at = 0; at + kRun <= bytes; at += kRun) {
+    for (int64_t line = 0; line < kRun; line += 64)
+      __builtin_prefetch(from + at + line + kPrefetch, 0, 2);
     uint64_t words[kWords];
     memcpy(words, from + at, kRun);
     for (int64_t i = 0; i < kWords; ++i) sums[i] += words[i];

@@ -1,5 +1,6 @@
 #include "engine/read_ahead.h"
 
+#include <algorithm>
 #include <atomic>
 #include <mutex>
 #include <unordered_map>

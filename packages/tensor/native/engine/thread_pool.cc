@@ -45,16 +45,19 @@ void pause_briefly() {
 template <class T, class Idle>
 void wait_for_change(const std::atomic<T>& value, T old, const Idle& idle) {
   auto deadline = std::chrono::steady_clock::now() + kSpin;
+  bool was_busy;
   do {
+    was_busy = false;
     for (int i = 0; i < 32; ++i) {
       if (value.load(std::memory_order_acquire) != old) return;
       if (idle()) {
-        deadline = std::chrono::steady_clock::now() + kSpin;
+        was_busy = true;
       } else {
         pause_briefly();
       }
     }
-  } while (std::chrono::steady_clock::now() < deadline);
+    if (was_busy) deadline = std::chrono::steady_clock::now() + kSpin;
+  } while (was_busy || std::chrono::steady_clock::now() < deadline);
   value.wait(old, std::memory_order_acquire);
 }
 

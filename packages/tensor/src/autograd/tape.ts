@@ -97,9 +97,11 @@ export function recordMany(
 
 /** Whether an operation on these inputs must be recorded. */
 export function needsTape(inputs: readonly Tensor[]): boolean {
-  if (!inputs.some((input) => input.requiresGrad)) return false;
-  if (gradMode.enabled) return true;
-  gradMode.skippedDifferentiable = true;
+  for (const input of inputs) {
+    if (!input.requiresGrad) continue;
+    if (!gradMode.enabled) gradMode.skippedDifferentiable = true;
+    return gradMode.enabled;
+  }
   return false;
 }
 

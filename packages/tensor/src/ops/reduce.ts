@@ -7,7 +7,7 @@
 import { recordOperation } from "../autograd/tape.ts";
 import { dtypeCode } from "../dtype.ts";
 import { TensorError } from "../errors.ts";
-import { type Handle, native } from "../native.ts";
+import { asStrided, type Handle, native } from "../native.ts";
 import { Tensor } from "../tensor.ts";
 import { BINARY, UNARY } from "./operation-codes.ts";
 
@@ -38,7 +38,7 @@ function spread(x: Tensor, shape: readonly number[], dims: readonly number[]): T
     if (keepdim) own++;
     return 0;
   });
-  return new Tensor(native.asStrided(x.handle, shape, strides, x.offset));
+  return new Tensor(asStrided(x.handle, shape, strides, x.offset));
 }
 
 function binary(op: number, x: Tensor, y: Tensor): Tensor {
@@ -94,7 +94,7 @@ function extreme(name: "amax" | "amin", x: Tensor, dim: Dims, keepdim: boolean):
 export function argmax(x: Tensor, dim?: number, keepdim: boolean = false): Tensor {
   if (dim !== undefined) return new Tensor(native.argmax(x.handle, dim, keepdim));
   const flat = new Tensor(native.contiguous(x.handle));
-  const row = new Tensor(native.asStrided(flat.handle, [x.numel], [1], flat.offset));
+  const row = new Tensor(asStrided(flat.handle, [x.numel], [1], flat.offset));
   return new Tensor(native.argmax(row.handle, 0, false));
 }
 
@@ -133,6 +133,6 @@ export function sumTo(g: Tensor, shape: readonly number[]): Tensor {
   }
   const total = new Tensor(native.reduce(REDUCE.sum, g.handle, dims, true));
   if (added === 0) return total;
-  const view: Handle = native.asStrided(total.handle, shape, total.strides.slice(added), total.offset);
+  const view: Handle = asStrided(total.handle, shape, total.strides.slice(added), total.offset);
   return new Tensor(view);
 }

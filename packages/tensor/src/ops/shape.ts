@@ -3,13 +3,13 @@ import { needsTape, recordMany, recordOperation } from "../autograd/tape.ts";
 import { deviceCode } from "../device.ts";
 import { dtypeCode } from "../dtype.ts";
 import { TensorError } from "../errors.ts";
-import { native } from "../native.ts";
+import { asStrided, native } from "../native.ts";
 import { Tensor } from "../tensor.ts";
 import { sumTo } from "./reduce.ts";
 
 function view(x: Tensor, shape: readonly number[], strides: readonly number[], offset: number = x.offset): Tensor {
   // A view without elements starts nowhere; where its offset would point may lie outside of x.
-  return new Tensor(native.asStrided(x.handle, shape, strides, shape.includes(0) ? x.offset : offset));
+  return new Tensor(asStrided(x.handle, shape, strides, shape.includes(0) ? x.offset : offset));
 }
 
 /** `dim` counted from the front. Throws TensorError when it is out of range. */
@@ -29,10 +29,10 @@ export function contiguous(x: Tensor): Tensor {
 // The strides that give `shape` without a copy, or undefined.
 function viewStrides(x: Tensor, shape: readonly number[]): number[] | undefined {
   if (x.isContiguous || x.numel === 0) {
-    const strides: number[] = [];
+    const strides = shape.slice();
     let step = 1;
     for (let d = shape.length - 1; d >= 0; d--) {
-      strides.unshift(step);
+      strides[d] = step;
       step *= Math.max(shape[d] as number, 1);
     }
     return strides;
@@ -62,11 +62,13 @@ function viewStrides(x: Tensor, shape: readonly number[]): number[] | undefined 
 
 /** The same elements in row-major order under another shape; one size may be -1. A view where strides allow, else a copy. */
 export function reshape(x: Tensor, shape: readonly number[]): Tensor {
+  const sizes = shape.slice();
   const unknown = shape.indexOf(-1);
-  const known = shape.reduce((product, size) => (size === -1 ? product : product * size), 1);
-  const sizes = shape.map((size, d) => (d === unknown ? x.numel / known : size));
-  const numel = sizes.reduce((product, size) => product * size, 1);
-  if (numel !== x.numel || !sizes.every((size) => Number.isInteger(size) && size >= 0)) {
+  if (unknown >= 0) {
+    sizes[unknown] = 1;
+    sizes[unknown] = x.numel / product(sizes);
+  }
+  if (product(sizes) !== x.numel || !sizes.every(isSize)) {
     throw new TensorError(
       `reshape: [${x.shape.join(", ")}] (${x.numel} elements) does not fit into [${shape.join(", ")}]`,
     );
@@ -74,6 +76,17 @@ export function reshape(x: Tensor, shape: readonly number[]): Tensor {
   const strides = viewStrides(x, sizes);
   if (strides === undefined) return reshape(contiguous(x), sizes);
   return recordOperation("reshape", view(x, sizes, strides), [x], [], (g) => [reshape(g, x.shape)]);
+}
+
+// Plain loops and functions here and below: decoding reshapes hundreds of small tensors for every token.
+function product(sizes: readonly number[]): number {
+  let result = 1;
+  for (const size of sizes) result *= size;
+  return result;
+}
+
+function isSize(size: number): boolean {
+  return Number.isInteger(size) && size >= 0;
 }
 
 /** Dimensions in the order of `dims`. */
@@ -99,10 +112,15 @@ export function permute(x: Tensor, dims: readonly number[]): Tensor {
 export function transpose(x: Tensor, a: number, b: number): Tensor {
   const first = dimension("transpose", a, x.ndim);
   const second = dimension("transpose", b, x.ndim);
-  return permute(
-    x,
-    x.shape.map((_, d) => (d === first ? second : d === second ? first : d)),
-  );
+  const result = view(x, exchanged(x.shape, first, second), exchanged(x.strides, first, second));
+  return recordOperation("transpose", result, [x], [], (g) => [transpose(g, first, second)]);
+}
+
+function exchanged(values: readonly number[], first: number, second: number): number[] {
+  const result = values.slice();
+  result[first] = values[second] as number;
+  result[second] = values[first] as number;
+  return result;
 }
 
 /** Dimensions of size 1 repeated to `shape` without a copy; -1 keeps a size; new dimensions may stand in front. */
@@ -149,12 +167,11 @@ export function slice(x: Tensor, dim: number, start: number, end: number = Infin
   if (!Number.isInteger(from) || !Number.isInteger(length))
     throw new TensorError(`slice: bounds ${start}, ${end} are no integers`);
   const stride = x.strides[at] as number;
-  const result = view(
-    x,
-    x.shape.map((s, d) => (d === at ? length : s)),
-    x.strides.map((s, d) => (d === at ? s * step : s)),
-    x.offset + from * stride,
-  );
+  const shape = x.shape.slice();
+  shape[at] = length;
+  const strides = x.strides.slice();
+  strides[at] = stride * step;
+  const result = view(x, shape, strides, x.offset + from * stride);
   return recordOperation("slice", result, [x], [], (g) => {
     const whole = new Tensor(native.empty(x.shape, dtypeCode(g.dtype), deviceCode(x.device)));
     native.fill(whole.handle, 0);
