@@ -166,10 +166,10 @@ function checkFits(layer: number, buffers: Pick<LayerBuffers, "keys" | "values">
     ["keys", keys, buffers.keys],
     ["values", values, buffers.values],
   ] as const) {
-    const same =
-      found.ndim === 4 && [0, 1, 3].every((d) => found.shape[d] === held.shape[d]) && found.shape[2] === keys.shape[2];
-    if (!same) {
-      const [batch, heads, , dimension] = held.shape;
+    const [batch, heads, , dimension] = held.shape;
+    const [foundBatch, foundHeads, tokens, foundDimension] = found.shape;
+    const fits = batch === foundBatch && heads === foundHeads && dimension === foundDimension;
+    if (found.ndim !== 4 || !fits || tokens !== keys.shape[2]) {
       throw new GenerationError(
         `layer ${layer} of the cache holds ${name} of shape [${batch}, ${heads}, tokens, ${dimension}], ` +
           `but was given [${found.shape.join(", ")}]: one cache serves one batch of one model.`,

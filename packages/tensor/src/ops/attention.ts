@@ -58,12 +58,12 @@ export function scaledDotProductAttention(q: Tensor, k: Tensor, v: Tensor, optio
   ] as const;
   const [outHandle, lseHandle] = native.attention(q.handle, k.handle, v.handle, ...settings);
   const out = new Tensor(outHandle);
-  const lse = new Tensor(lseHandle);
   const inputs = [q, k, v];
   if (!needsTape(inputs)) {
-    lse.dispose();
+    native.release(lseHandle);
     return out;
   }
+  const lse = new Tensor(lseHandle);
   const savedOut = out.detach();
   const masks = [keyMask, querySegments, keySegments].filter((mask) => mask !== undefined);
   return recordOperation("scaledDotProductAttention", out, inputs, [...inputs, savedOut, lse, ...masks], (g) =>
