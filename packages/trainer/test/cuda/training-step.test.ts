@@ -43,31 +43,35 @@ function trainElsewhere(
 }
 
 describe.runIf(isEmulated)("a fault in a kernel", () => {
-  test("ends training with an error that names the operation, the process lives, and the last checkpoint goes on to the same end", async () => {
-    const whole = outputFolder();
-    const run = trainElsewhere(whole, {});
-    expect(run.output).toMatch(/done\n$/);
-    const launches = [...run.output.matchAll(/step, (\d+) launches/g)].map(([, count]) => Number(count));
-    expect(launches).toHaveLength(4);
+  test(
+    "ends training with an error that names the operation, the process lives, and the last checkpoint goes on to the same end",
+    { timeout: 300_000 },
+    async () => {
+      const whole = outputFolder();
+      const run = trainElsewhere(whole, {});
+      expect(run.output).toMatch(/done\n$/);
+      const launches = [...run.output.matchAll(/step, (\d+) launches/g)].map(([, count]) => Number(count));
+      expect(launches).toHaveLength(4);
 
-    const broken = outputFolder();
-    const middleOfThirdStep = Math.floor(((launches[1] as number) + (launches[2] as number)) / 2);
-    const { output, status } = trainElsewhere(broken, { CUDA_EMULATOR_FAULT: String(middleOfThirdStep) });
-    expect(output).toMatch(
-      /TensorError: \w+ \((?:\[[\d, ]*\] \w+ on cuda:0(?:, )?)+\) failed on the device: cudaError\w+.*last checkpoint/,
-    );
-    expect(output).toMatch(/alive\n$/);
-    expect(status).toBe(0);
-    expect(
-      readdirSync(broken)
-        .filter((name) => name.startsWith("checkpoint-"))
-        .sort(),
-    ).toEqual(["checkpoint-1", "checkpoint-2"]);
+      const broken = outputFolder();
+      const middleOfThirdStep = Math.floor(((launches[1] as number) + (launches[2] as number)) / 2);
+      const { output, status } = trainElsewhere(broken, { CUDA_EMULATOR_FAULT: String(middleOfThirdStep) });
+      expect(output).toMatch(
+        /TensorError: \w+ \((?:\[[\d, ]*\] \w+ on cuda:0(?:, )?)+\) failed on the device: cudaError\w+.*last checkpoint/,
+      );
+      expect(output).toMatch(/alive\n$/);
+      expect(status).toBe(0);
+      expect(
+        readdirSync(broken)
+          .filter((name) => name.startsWith("checkpoint-"))
+          .sort(),
+      ).toEqual(["checkpoint-1", "checkpoint-2"]);
 
-    expect(trainElsewhere(broken, {}).output).toMatch(/done\n$/);
-    expect(existsSync(join(broken, "checkpoint-4"))).toBe(true);
-    expect(checkpointDigest(join(broken, "checkpoint-4"), "lora")).toEqual(
-      checkpointDigest(join(whole, "checkpoint-4"), "lora"),
-    );
-  });
+      expect(trainElsewhere(broken, {}).output).toMatch(/done\n$/);
+      expect(existsSync(join(broken, "checkpoint-4"))).toBe(true);
+      expect(checkpointDigest(join(broken, "checkpoint-4"), "lora")).toEqual(
+        checkpointDigest(join(whole, "checkpoint-4"), "lora"),
+      );
+    },
+  );
 });
