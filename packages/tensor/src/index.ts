@@ -118,6 +118,7 @@ export {
   prepackWeight,
   releasePackedWeight,
 } from "./ops/matmul.ts";
+export { groupedLinear } from "./ops/grouped-linear.ts";
 export { lowRankLinear, type LowRankLinearOptions } from "./ops/low-rank-linear.ts";
 
 // ---- Shape ---------------------------------------------------------------------------------------------------------------------
@@ -146,6 +147,7 @@ export { logSoftmax, softmax } from "./ops/softmax.ts";
 // ---- Parts of decoders ---------------------------------------------------------------------------------------------------------
 export { composedRmsNorm, rmsNorm } from "./ops/rms-norm.ts";
 export { composedRotary, rotary } from "./ops/rotary.ts";
+export { composedSwiglu, swiglu } from "./ops/swiglu.ts";
 export { crossEntropy, type CrossEntropyOptions } from "./ops/cross-entropy.ts";
 
 // ---- Indexing ------------------------------------------------------------------------------------------------------------------

@@ -99,6 +99,23 @@ export interface NativeEngine {
     bias: Handle | undefined,
     prepacked: Handle | undefined,
   ): Handle;
+  groupedLinear(
+    x: Handle,
+    weights: readonly Handle[],
+    counts: readonly number[],
+    multipliesTransposed: boolean,
+    dtype: number,
+    inBFloat16: boolean,
+  ): Handle;
+  groupedWeightGradients(
+    gradient: Handle,
+    x: Handle,
+    counts: readonly number[],
+    isStacked: boolean,
+    wanted: readonly number[],
+    dtype: number,
+    inBFloat16: boolean,
+  ): Handle[];
   // decoder.cc
   rmsNorm(x: Handle, weight: Handle, eps: number): Handle;
   rmsNormGradients(
@@ -110,6 +127,8 @@ export interface NativeEngine {
     ofWeight: boolean,
   ): [Handle | undefined, Handle | undefined];
   rotary(x: Handle, cos: Handle, sin: Handle): Handle;
+  swiglu(gate: Handle, up: Handle): Handle;
+  swigluGradients(gate: Handle, up: Handle, gradient: Handle): [Handle, Handle];
   copyIntoSlice(target: Handle, dim: number, start: number, source: Handle): void;
   releaseMany(handles: Float64Array, count: number): void;
   prepack(b: Handle, inBFloat16: boolean): Handle;

@@ -34,6 +34,18 @@ function describeCall(name: string, values: unknown[]): { operation: string; flo
     const n = lastTwo(weight)[1];
     return { operation: `linear ${rest * rows} x ${n} x ${k}`, flops: 2 * rest * rows * n * k };
   }
+  if (name === "groupedLinear") {
+    const [x, [weight], , multipliesTransposed] = values as [Handle, [Handle], unknown, boolean];
+    const [, rows, k] = lastTwo(x);
+    const n = lastTwo(weight)[multipliesTransposed ? 2 : 1];
+    return { operation: `${name} ${rows} x ${n} x ${k}`, flops: 2 * rows * n * k };
+  }
+  if (name === "groupedWeightGradients") {
+    const [gradient, x] = values as [Handle, Handle];
+    const [, rows, m] = lastTwo(gradient);
+    const n = lastTwo(x)[2];
+    return { operation: `${name} ${m} x ${n} x ${rows}`, flops: 2 * rows * m * n };
+  }
   const isNumbered = name === "unary" || name === "binary" || name === "reduce";
   return { operation: isNumbered ? `${name} ${String(values[0])}` : name, flops: 0 };
 }

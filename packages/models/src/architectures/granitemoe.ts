@@ -8,15 +8,14 @@ import {
   div,
   empty,
   type Generator,
+  groupedLinear,
   Linear,
-  linear,
   Module,
   mul,
   Parameter,
   reshape,
   softmax,
   split,
-  squeeze,
   type Tensor,
   topk,
 } from "@fms-accel/tensor";
@@ -27,7 +26,7 @@ import { decoderFields, parseDecoder } from "../config/decoder-config.ts";
 import { expertFields, type ExpertsConfig, parseExperts } from "../config/expert-fields.ts";
 import { multiplier, positive } from "../config/fields.ts";
 import { checkUnreadKeys } from "../config/inert-keys.ts";
-import { ACTIVATION_NAMES, type Activation, activation, type ActivationName } from "../layers/activations.ts";
+import { ACTIVATION_NAMES, type Activation, activation, type ActivationName, gated } from "../layers/activations.ts";
 import { mixtureOfExperts, type Routing } from "../layers/experts.ts";
 import { RMSNorm } from "../layers/rms-norm.ts";
 import { fillNormal, type SelfInitialising } from "../modeling/initialise.ts";
@@ -102,9 +101,9 @@ export class GraniteMoeParallelExperts extends Module implements SelfInitialisin
     fillNormal(this.weight, range, generator);
   }
 
-  /** The layer of each expert, as a function of rows `[n, in]`. */
-  perExpert(): ((rows: Tensor) => Tensor)[] {
-    return split(this.weight, 1, 0).map((weight) => (rows) => linear(rows, squeeze(weight, 0)));
+  /** Rows `[n, in]` in the order of their experts, `counts[e]` of expert e → `[n, out]`. */
+  forward(rows: Tensor, counts: readonly number[]): Tensor {
+    return groupedLinear(rows, this.weight, counts);
   }
 }
 
@@ -123,6 +122,7 @@ export class GraniteMoeMoE extends Module {
   output_linear: GraniteMoeParallelExperts;
   router: GraniteMoeRouter;
   readonly activation: Activation;
+  readonly numExperts: number;
   readonly numExpertsPerToken: number;
 
   constructor(config: GraniteMoeConfig, options: ModelOptions) {
@@ -132,6 +132,7 @@ export class GraniteMoeMoE extends Module {
     this.output_linear = new GraniteMoeParallelExperts(numExperts, intermediateSize, hiddenSize, options);
     this.router = new GraniteMoeRouter(config, options);
     this.activation = activation(config.hiddenAct);
+    this.numExperts = numExperts;
     this.numExpertsPerToken = config.numExpertsPerToken;
   }
 
@@ -139,13 +140,13 @@ export class GraniteMoeMoE extends Module {
   forward(x: Tensor): [output: Tensor, routerLogits: Tensor] {
     const tokens = reshape(x, [-1, x.shape.at(-1)!]);
     const routerLogits = cast(this.router.layer.forward(tokens), "float32");
-    const outputs = this.output_linear.perExpert();
-    const experts = this.input_linear.perExpert().map((input, index) => (rows: Tensor): Tensor => {
-      const both = input(rows);
+    const experts = (rows: Tensor, counts: readonly number[]): Tensor => {
+      const both = this.input_linear.forward(rows, counts);
       const [gate, up] = split(both, both.shape[1]! / 2, 1) as [Tensor, Tensor];
-      return outputs[index]!(mul(this.activation(gate), up));
-    });
-    const output = mixtureOfExperts(tokens, this.#route(routerLogits, tokens), experts);
+      return this.output_linear.forward(gated(this.activation, gate, up), counts);
+    };
+    const routing = this.#route(routerLogits, tokens);
+    const output = mixtureOfExperts(tokens, routing, this.numExperts, experts);
     return [reshape(output, x.shape), routerLogits];
   }
 

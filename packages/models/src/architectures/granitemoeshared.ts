@@ -1,11 +1,11 @@
 /** GraniteMoeShared: GraniteMoE with an MLP beside the experts that every token goes through. */
-import { add, div, Linear, Module, mul, split, type Tensor } from "@fms-accel/tensor";
+import { add, div, Linear, Module, split, type Tensor } from "@fms-accel/tensor";
 import { z } from "zod";
 
 import { type ConfigSource, parseWith } from "../config/config-source.ts";
 import { size } from "../config/fields.ts";
 import { checkUnreadKeys } from "../config/inert-keys.ts";
-import { type Activation, activation } from "../layers/activations.ts";
+import { type Activation, activation, gated } from "../layers/activations.ts";
 import { RoutedDecoderForCausalLM } from "../modeling/routed-decoder.ts";
 import type { Architecture, ModelOptions } from "./architecture.ts";
 import {
@@ -51,7 +51,7 @@ export class GraniteMoeSharedMLP extends Module {
   forward(x: Tensor): Tensor {
     const both = this.input_linear.forward(x);
     const [gate, up] = split(both, both.shape.at(-1)! / 2, -1) as [Tensor, Tensor];
-    return this.output_linear.forward(mul(this.activation(gate), up));
+    return this.output_linear.forward(gated(this.activation, gate, up));
   }
 }
 

@@ -2,7 +2,7 @@
  * Mixtral (https://arxiv.org/abs/2401.04088): Mistral's layers, in which a router sends every token to a few of several gated MLPs.
  * Parameters are those of published checkpoints, one set per expert; files with all experts in one tensor are cut when they are read.
  */
-import { add, div, Linear, Module, mul, reshape, softmax, sum, type Tensor, topk } from "@fms-accel/tensor";
+import { add, div, Linear, Module, reshape, softmax, sum, type Tensor, topk } from "@fms-accel/tensor";
 import { z } from "zod";
 
 import { type ConfigSource, parseWith } from "../config/config-source.ts";
@@ -10,8 +10,8 @@ import { decoderFields, parseDecoder } from "../config/decoder-config.ts";
 import { expertFields, type ExpertsConfig, parseExperts } from "../config/expert-fields.ts";
 import { positive, size } from "../config/fields.ts";
 import { checkUnreadKeys } from "../config/inert-keys.ts";
-import { ACTIVATION_NAMES, type Activation, activation } from "../layers/activations.ts";
-import { mixtureOfExperts, type Routing } from "../layers/experts.ts";
+import { ACTIVATION_NAMES, type Activation, activation, gated } from "../layers/activations.ts";
+import { gatedExperts, mixtureOfExperts, type Routing } from "../layers/experts.ts";
 import { RMSNorm } from "../layers/rms-norm.ts";
 import { RoutedDecoder, RoutedDecoderForCausalLM } from "../modeling/routed-decoder.ts";
 import type { LayerContext } from "../modeling/run-layers.ts";
@@ -62,7 +62,7 @@ export class MixtralExpert extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    return this.w2.forward(mul(this.activation(this.w1.forward(x)), this.w3.forward(x)));
+    return this.w2.forward(gated(this.activation, this.w1.forward(x), this.w3.forward(x)));
   }
 }
 
@@ -82,8 +82,8 @@ export class MixtralSparseMoeBlock extends Module {
   forward(x: Tensor): [output: Tensor, routerLogits: Tensor] {
     const tokens = reshape(x, [-1, x.shape.at(-1)!]);
     const routerLogits = this.gate.forward(tokens);
-    const experts = this.experts.map((expert) => (rows: Tensor) => expert.forward(rows));
-    const output = mixtureOfExperts(tokens, this.#route(routerLogits), experts);
+    const experts = gatedExperts(this.experts, ({ w1, w2, w3 }) => ({ gate: w1, up: w3, down: w2 }));
+    const output = mixtureOfExperts(tokens, this.#route(routerLogits), this.experts.length, experts);
     return [reshape(output, x.shape), routerLogits];
   }
 

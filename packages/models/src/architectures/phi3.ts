@@ -1,5 +1,5 @@
 /** Phi-3 (https://arxiv.org/abs/2404.14219): Llama's layers with fused projections; a part of each head may stay without rotation. */
-import { add, Dropout, Linear, Module, mul, split, type Tensor } from "@fms-accel/tensor";
+import { add, Dropout, Linear, Module, split, type Tensor } from "@fms-accel/tensor";
 import { z } from "zod";
 
 import { type ConfigSource, parseWith } from "../config/config-source.ts";
@@ -7,7 +7,7 @@ import { type DecoderConfig, decoderFields, parseDecoder } from "../config/decod
 import { dropoutRate, positive, size } from "../config/fields.ts";
 import { parsePartialRotaryFactor } from "../config/partial-rotary-factor.ts";
 import { checkUnreadKeys } from "../config/inert-keys.ts";
-import { type Activation, activation, ACTIVATION_NAMES, type ActivationName } from "../layers/activations.ts";
+import { type Activation, activation, ACTIVATION_NAMES, type ActivationName, gated } from "../layers/activations.ts";
 import { attendHeads, splitHeads } from "../layers/attend-heads.ts";
 import { RMSNorm } from "../layers/rms-norm.ts";
 import { Decoder, DecoderForCausalLM } from "../modeling/decoder.ts";
@@ -125,7 +125,7 @@ export class Phi3MLP extends Module {
   forward(x: Tensor): Tensor {
     const both = this.gate_up_proj.forward(x);
     const [gate, up] = split(both, both.shape.at(-1)! / 2, -1) as [Tensor, Tensor];
-    return this.down_proj.forward(mul(this.activation(gate), up));
+    return this.down_proj.forward(gated(this.activation, gate, up));
   }
 }
 

@@ -8,7 +8,7 @@ import { expertFields, type ExpertsConfig, parseExperts } from "../config/expert
 import { positive, size } from "../config/fields.ts";
 import { checkUnreadKeys } from "../config/inert-keys.ts";
 import { ACTIVATION_NAMES } from "../layers/activations.ts";
-import { mixtureOfExperts, type Routing } from "../layers/experts.ts";
+import { gatedExperts, mixtureOfExperts, type Routing } from "../layers/experts.ts";
 import { GatedMLP } from "../layers/gated-mlp.ts";
 import { RMSNorm } from "../layers/rms-norm.ts";
 import { RoutedDecoder, RoutedDecoderForCausalLM } from "../modeling/routed-decoder.ts";
@@ -99,8 +99,12 @@ export class Qwen3MoeSparseMoeBlock extends Module {
   forward(x: Tensor): [output: Tensor, routerLogits: Tensor] {
     const tokens = reshape(x, [-1, x.shape.at(-1)!]);
     const routerLogits = this.gate.forward(tokens);
-    const experts = this.experts.map((expert) => (rows: Tensor) => expert.forward(rows));
-    const output = mixtureOfExperts(tokens, this.#route(routerLogits), experts);
+    const experts = gatedExperts(this.experts, (expert) => ({
+      gate: expert.gate_proj,
+      up: expert.up_proj,
+      down: expert.down_proj,
+    }));
+    const output = mixtureOfExperts(tokens, this.#route(routerLogits), this.experts.length, experts);
     return [reshape(output, x.shape), routerLogits];
   }
 

@@ -1,4 +1,4 @@
-import { gelu, mul, relu, sigmoid, silu, square, tanh, type Tensor } from "@fms-accel/tensor";
+import { gelu, mul, relu, sigmoid, silu, square, swiglu, tanh, type Tensor } from "@fms-accel/tensor";
 
 /** An elementwise function between the two halves of an MLP. */
 export type Activation = (x: Tensor) => Tensor;
@@ -37,4 +37,9 @@ export const ACTIVATION_NAMES: readonly ActivationName[] = Object.keys(ACTIVATIO
 /** The function of a `hidden_act` name. */
 export function activation(name: ActivationName): Activation {
   return ACTIVATIONS[name];
+}
+
+/** act(gate) · up, the middle of a gated MLP (https://arxiv.org/abs/2002.05202). */
+export function gated(act: Activation, gate: Tensor, up: Tensor): Tensor {
+  return act === silu ? swiglu(gate, up) : mul(act(gate), up);
 }

@@ -4,8 +4,10 @@ import {
   cat,
   eq,
   indexAdd,
+  groupedLinear,
   indexSelect,
   isGradEnabled,
+  Linear,
   mul,
   cast,
   repeatInterleave,
@@ -19,8 +21,29 @@ import {
   zeros,
 } from "@fms-accel/tensor";
 
-/** Rows `[n, H]` to rows `[n, H]`; n may be 0. */
-export type Expert = (rows: Tensor) => Tensor;
+import { type Activation, gated } from "./activations.ts";
+
+/** A part of all experts at once: rows `[n, in]` in the order of their experts, `counts[e]` of expert e, to rows `[n, out]`. */
+export type Experts = (rows: Tensor, counts: readonly number[]) => Tensor;
+
+/** A linear layer of one expert, or what an adapter puts in its place. */
+export interface ExpertLayer {
+  readonly weight: Tensor;
+  forward(rows: Tensor): Tensor;
+}
+
+/** down(act(gate(x)) · up(x)) of one expert. */
+export interface GatedExpert {
+  readonly activation: Activation;
+  forward(rows: Tensor): Tensor;
+}
+
+/** The layers of a gated expert. */
+export interface GatedLayers {
+  readonly gate: ExpertLayer;
+  readonly up: ExpertLayer;
+  readonly down: ExpertLayer;
+}
 
 /** What a router decided for each of N tokens. */
 export interface Routing {
@@ -33,31 +56,77 @@ export interface Routing {
 /**
  * Sends every token to its experts and adds up their weighted answers. Tokens are gathered in the order of their experts, so that an
  * expert sees its own as one matrix, and their answers are added back in that order: sums never depend on chance.
- *
- * An expert without tokens still runs, on no rows, where gradients are recorded: the gradient of its weights is then 0 and not
- * missing, so an optimiser treats it alike whether experts are separate parameters or slices of one.
  * @param x `[N, H]`
+ * @param count of experts
  * @returns `[N, H]` with x's dtype; a weighted answer is rounded to it before it is added
  */
-export function mixtureOfExperts(x: Tensor, routing: Routing, experts: readonly Expert[]): Tensor {
+export function mixtureOfExperts(x: Tensor, routing: Routing, count: number, experts: Experts): Tensor {
   return scope(() => {
     const [tokens, hidden] = x.shape as [number, number];
     const perToken = routing.experts.shape[1]!;
     const chosen = reshape(routing.experts, [-1]);
     const order = sort(chosen, 0).indices;
     const token = indexSelect(repeatInterleave(arange(0, tokens, 1, { device: x.device }), perToken, 0), 0, order);
-    const groups = split(indexSelect(x, 0, token), [...countPerExpert(chosen, experts.length)], 0);
-    const answers = groups.flatMap((rows, index) =>
-      rows.shape[0] === 0 && !isGradEnabled() ? [] : [experts[index]!(rows)],
-    );
+    const answers = experts(indexSelect(x, 0, token), countPerExpert(chosen, count));
     const weights = unsqueeze(indexSelect(reshape(routing.weights, [-1]), 0, order), 1);
-    const weighted = cast(mul(cat(answers, 0), weights), x.dtype);
+    const weighted = cast(mul(answers, weights), x.dtype);
     return indexAdd(zeros([tokens, hidden], { dtype: x.dtype, device: x.device }), 0, token, weighted);
   });
 }
 
 /** How often each expert occurs among the chosen ones. */
-function countPerExpert(chosen: Tensor, experts: number): Int32Array {
+function countPerExpert(chosen: Tensor, experts: number): readonly number[] {
   const each = arange(0, experts, 1, { dtype: chosen.dtype, device: chosen.device });
-  return cast(sum(eq(unsqueeze(chosen, 1), each), 0), "int32").toInt32Array();
+  return sum(eq(unsqueeze(chosen, 1), each), 0).toArray();
+}
+
+/**
+ * Experts that run one after the other, each on rows `[n, in]` of its own. One without tokens still runs, on no rows, where gradients are
+ * recorded: the gradient of its weights is then 0 and not missing, so an optimiser treats it alike whether experts are separate
+ * parameters or slices of one.
+ */
+export function oneByOne(experts: readonly ((rows: Tensor) => Tensor)[]): Experts {
+  return (rows, counts) => {
+    const groups = split(rows, counts, 0);
+    const runs = (group: Tensor): boolean => group.shape[0] !== 0 || isGradEnabled();
+    return cat(
+      groups.flatMap((group, index) => (runs(group) ? [experts[index]!(group)] : [])),
+      0,
+    );
+  };
+}
+
+/** The same layer of all experts: one product where each is a linear layer and nothing else. */
+export function linearOfExperts(layers: readonly ExpertLayer[]): Experts {
+  return layers.every(isPlain) ? groupedLayers(layers) : oneByOne(layers.map((layer) => (rows) => layer.forward(rows)));
+}
+
+/**
+ * Gated MLPs, down(act(gate(x)) · up(x)), as one product for each of their layers. Where an expert has an adapter, a bias or a forward that a
+ * plugin has put there, all of them run one by one.
+ */
+export function gatedExperts<E extends GatedExpert>(
+  experts: readonly E[],
+  layersOf: (expert: E) => GatedLayers,
+): Experts {
+  const layers = experts.map(layersOf);
+  if (experts.some(hasOwnForward) || !layers.every(({ gate, up, down }) => [gate, up, down].every(isPlain))) {
+    return oneByOne(experts.map((expert) => (rows) => expert.forward(rows)));
+  }
+  const [gate, up, down] = (["gate", "up", "down"] as const).map((name) => groupedLayers(layers.map((own) => own[name])));
+  const { activation } = experts[0]!;
+  return (rows, counts) => down!(gated(activation, gate!(rows, counts), up!(rows, counts)), counts);
+}
+
+function groupedLayers(layers: readonly ExpertLayer[]): Experts {
+  const weights = layers.map(({ weight }) => weight);
+  return (rows, counts) => groupedLinear(rows, weights, counts);
+}
+
+function isPlain(layer: ExpertLayer): boolean {
+  return layer instanceof Linear && layer.forward === Linear.prototype.forward && layer.bias === undefined;
+}
+
+function hasOwnForward(module: object): boolean {
+  return Object.hasOwn(module, "forward");
 }

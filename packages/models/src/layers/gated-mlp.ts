@@ -1,7 +1,7 @@
-import { Linear, Module, mul, type Tensor } from "@fms-accel/tensor";
+import { Linear, Module, type Tensor } from "@fms-accel/tensor";
 
 import type { ModelOptions } from "../architectures/architecture.ts";
-import { type Activation, activation, type ActivationName } from "./activations.ts";
+import { type Activation, activation, type ActivationName, gated } from "./activations.ts";
 
 export interface GatedMLPSizes {
   readonly hiddenSize: number;
@@ -26,6 +26,6 @@ export class GatedMLP extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    return this.down_proj.forward(mul(this.activation(this.gate_proj.forward(x)), this.up_proj.forward(x)));
+    return this.down_proj.forward(gated(this.activation, this.gate_proj.forward(x), this.up_proj.forward(x)));
   }
 }

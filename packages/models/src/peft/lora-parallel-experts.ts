@@ -1,6 +1,7 @@
 import { Linear, Module, noGrad, scope, select, stack, type Tensor } from "@fms-accel/tensor";
 
 import type { GraniteMoeParallelExperts } from "../architectures/granitemoe.ts";
+import { linearOfExperts } from "../layers/experts.ts";
 import { takenParameter } from "./owned-parameter.ts";
 
 /** A linear layer, or one with adapters in its place. */
@@ -38,9 +39,9 @@ export class LoraParallelExperts extends Module {
     return [...this.#views, this.#original.weight];
   }
 
-  /** The layer of each expert, as a function of rows `[n, in]`. */
-  perExpert(): ((rows: Tensor) => Tensor)[] {
-    return this.experts.map((expert) => (rows) => expert.forward(rows));
+  /** Rows `[n, in]` in the order of their experts, `counts[e]` of expert e → `[n, out]`. */
+  forward(rows: Tensor, counts: readonly number[]): Tensor {
+    return linearOfExperts(this.experts)(rows, counts);
   }
 
   /** @returns the module as it was, with the weights that its experts have now */

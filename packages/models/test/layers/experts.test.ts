@@ -2,7 +2,7 @@ import { cast, linear, mul, sum, type Tensor, tensor } from "@fms-accel/tensor";
 import { expectClose } from "@fms-accel/test-utilities";
 import { describe, expect, it } from "vitest";
 
-import { mixtureOfExperts } from "../../src/layers/experts.ts";
+import { mixtureOfExperts, oneByOne } from "../../src/layers/experts.ts";
 
 const ROWS = [
   [1, 2],
@@ -62,7 +62,7 @@ function byTokens(): number[][] {
 describe("mixtureOfExperts", () => {
   it("adds the weighted answers of each token's experts", () => {
     const experts = EXPERTS.map((weight) => (rows: Tensor) => linear(rows, tensor(weight)));
-    const found = mixtureOfExperts(tensor(ROWS), routing(), experts);
+    const found = mixtureOfExperts(tensor(ROWS), routing(), 4, oneByOne(experts));
     expect(found.shape).toEqual([3, 2]);
     expectClose(found.toFloat32Array(), byTokens().flat(), { absolute: 1e-6 }, "answers");
   });
@@ -72,7 +72,7 @@ describe("mixtureOfExperts", () => {
     const x = tensor(ROWS, { requiresGrad: true });
     const chosen = routing();
     const experts = weights.map((weight) => (rows: Tensor) => linear(rows, weight));
-    sum(mixtureOfExperts(x, chosen, experts)).backward();
+    sum(mixtureOfExperts(x, chosen, 4, oneByOne(experts))).backward();
     expect(weights[2]!.grad!.toArray()).toEqual([0, 0, 0, 0]);
     // d/dW of expert 3: the rows of tokens 0 and 1, times 0.75 and 0.5.
     expect(weights[3]!.grad!.toArray()).toEqual([2.25, -0.5, 2.25, -0.5]);
@@ -84,7 +84,7 @@ describe("mixtureOfExperts", () => {
 
   it("rounds weighted answers to the dtype of the tokens", () => {
     const x = cast(tensor(ROWS), "bfloat16");
-    const found = mixtureOfExperts(x, routing(), [twice, twice, twice, twice]);
+    const found = mixtureOfExperts(x, routing(), 4, twice);
     expect(found.dtype).toBe("bfloat16");
     expect(found.toArray()).toEqual([2, 4, 6, -8, -11.25, 13.5]);
   });

@@ -153,6 +153,13 @@ std::vector<Tensor> Arguments::tensors(size_t i) const {
   return result;
 }
 
+Napi::Value Arguments::handles(const std::vector<Tensor>& tensors) const {
+  auto result = Napi::Array::New(napi(), tensors.size());
+  uint32_t i = 0;
+  for (const Tensor& tensor : tensors) result[i++] = Napi::Number::New(napi(), env_.emit(tensor));
+  return result;
+}
+
 namespace {
 
 template <class Body>

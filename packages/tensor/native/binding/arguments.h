@@ -67,8 +67,10 @@ class Arguments {
   // null and undefined give nullptr.
   const Tensor* optional_tensor(size_t i) const;
   std::vector<Tensor> tensors(size_t i) const;
-  Shape shape(size_t i) const;
+  Shape shape(size_t i) const;  // also any other list of integers
   std::vector<double> numbers(size_t i) const;
+  // Results, as an array of handles.
+  Napi::Value handles(const std::vector<Tensor>& tensors) const;
   // "[2, 3] float32 on cuda:0, …" of the tensors that were asked for.
   std::string described_tensors() const;
 

@@ -21,27 +21,19 @@ ops::AttentionOptions options_of(const Arguments& a, size_t first) {
   return options;
 }
 
-Napi::Value handles(const Arguments& a, std::initializer_list<Tensor> tensors) {
-  auto result = Napi::Array::New(a.napi(), tensors.size());
-  uint32_t i = 0;
-  for (const Tensor& tensor : tensors)
-    result[i++] = Napi::Number::New(a.napi(), a.environment().emit(tensor));
-  return result;
-}
-
 }  // namespace
 
 void register_attention(Napi::Env env, Napi::Object exports) {
   define(env, exports, "attention", [](const Arguments& a) -> Napi::Value {
     const ops::AttentionResult result =
         ops::attention(a.tensor(0), a.tensor(1), a.tensor(2), options_of(a, 3));
-    return handles(a, {result.out, result.lse});
+    return a.handles({result.out, result.lse});
   });
   define(env, exports, "attentionGradients", [](const Arguments& a) -> Napi::Value {
     const ops::AttentionGradients gradients =
         ops::attention_gradients(a.tensor(0), a.tensor(1), a.tensor(2), {a.tensor(3), a.tensor(4)},
                                  a.tensor(5), options_of(a, 6));
-    return handles(a, {gradients.q, gradients.k, gradients.v});
+    return a.handles({gradients.q, gradients.k, gradients.v});
   });
 }
 

@@ -3,6 +3,7 @@
 #include "ops/copy.h"
 #include "ops/rms_norm.h"
 #include "ops/rotary.h"
+#include "ops/swiglu.h"
 
 namespace fms_accel {
 
@@ -20,6 +21,13 @@ void register_decoder(Napi::Env env, Napi::Object exports) {
   });
   define_tensor(env, exports, "rotary", [](const Arguments& a) {
     return ops::rotary(a.tensor(0), a.tensor(1), a.tensor(2));
+  });
+  define_tensor(env, exports, "swiglu",
+                [](const Arguments& a) { return ops::swiglu(a.tensor(0), a.tensor(1)); });
+  define(env, exports, "swigluGradients", [](const Arguments& a) {
+    const ops::SwigluGradients gradients =
+        ops::swiglu_gradients(a.tensor(0), a.tensor(1), a.tensor(2));
+    return a.handles({gradients.gate, gradients.up});
   });
   define(env, exports, "copyIntoSlice", [](const Arguments& a) {
     ops::copy_into_slice(a.tensor(0), a.integer(1), a.integer(2), a.tensor(3));

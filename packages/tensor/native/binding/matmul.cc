@@ -1,16 +1,23 @@
 #include "ops/matmul.h"
 
 #include "binding/arguments.h"
+#include "ops/grouped_linear.h"
 
 namespace fms_accel {
 namespace {
 
-// (…, dtype, compute in bfloat16, alpha, bias, prepacked b, the tail's a and b) from argument
-// `first` on.
-ops::MatmulOptions options_of(const Arguments& a, size_t first) {
+// (…, dtype, compute in bfloat16) from argument `first` on.
+ops::MatmulOptions dtypes_of(const Arguments& a, size_t first) {
   ops::MatmulOptions options;
   options.dtype = a.dtype(first);
   options.compute = a.boolean(first + 1) ? Compute::kBFloat16 : Compute::kFloat32;
+  return options;
+}
+
+// (…, dtype, compute in bfloat16, alpha, bias, prepacked b, the tail's a and b) from argument
+// `first` on.
+ops::MatmulOptions options_of(const Arguments& a, size_t first) {
+  ops::MatmulOptions options = dtypes_of(a, first);
   options.alpha = static_cast<float>(a.number(first + 2));
   options.bias = a.optional_tensor(first + 3);
   options.prepacked_b = a.optional_tensor(first + 4);
@@ -30,6 +37,14 @@ void register_matmul(Napi::Env env, Napi::Object exports) {
   });
   define_tensor(env, exports, "prepack", [](const Arguments& a) {
     return ops::prepack(a.tensor(0), a.boolean(1) ? Compute::kBFloat16 : Compute::kFloat32);
+  });
+  define_tensor(env, exports, "groupedLinear", [](const Arguments& a) {
+    return ops::grouped_linear(a.tensor(0), a.tensors(1), a.shape(2), a.boolean(3),
+                               dtypes_of(a, 4));
+  });
+  define(env, exports, "groupedWeightGradients", [](const Arguments& a) {
+    return a.handles(ops::grouped_weight_gradients(a.tensor(0), a.tensor(1), a.shape(2),
+                                                   a.boolean(3), a.shape(4), dtypes_of(a, 5)));
   });
   define(env, exports, "matmulInto", [](const Arguments& a) {
     ops::matmul_into(a.tensor(0), a.tensor(1), a.tensor(2), static_cast<float>(a.number(3)),

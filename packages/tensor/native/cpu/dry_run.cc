@@ -103,6 +103,7 @@ GemmKernels dry_gemm(const GemmKernels& real) {
   GemmKernels dry = real;
   dry.gemm = [](const GemmArguments&) {};
   dry.matmul = [](const MatmulArguments&) {};
+  dry.matmul_each = [](const MatmulArguments*, int64_t) {};
   dry.prepack = [](Compute, int64_t, int64_t, const GemmSource&, void*) {};
   return dry;
 }
@@ -115,6 +116,9 @@ Kernels make_dry(const Kernels& real) {
   dry.rms_norm = [](const RmsNorm&) {};
   dry.rms_norm_gradient = [](const RmsNormGradient&) {};
   dry.rotary = [](const Rotary&) {};
+  dry.swiglu = [](const Loop&, const Operand&, const Operand&, const Operand&) {};
+  dry.swiglu_gradient = [](const Loop&, const Operand&, const Operand&, const Operand&,
+                           const Operand&, const Operand&) {};
   dry.attention_forward = [](const AttentionArguments&) {};
   dry.attention_backward = [](const AttentionArguments&) {};
   dry.unary = unary;

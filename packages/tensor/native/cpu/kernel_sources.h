@@ -18,6 +18,11 @@ void rms_norm_gradient(const RmsNormGradient&);
 // rotary.cc
 void rotary(const Rotary&);
 
+// swiglu.cc
+void swiglu(const Loop& loop, const Operand& out, const Operand& gate, const Operand& up);
+void swiglu_gradient(const Loop& loop, const Operand& gate_gradient, const Operand& up_gradient,
+                     const Operand& gate, const Operand& up, const Operand& gradient);
+
 // attention_forward.cc, attention_backward.cc
 void attention_forward(const AttentionArguments&);
 void attention_backward(const AttentionArguments&);

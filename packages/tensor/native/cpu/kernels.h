@@ -165,6 +165,11 @@ struct Kernels {
   void (*rms_norm)(const RmsNorm&);
   void (*rms_norm_gradient)(const RmsNormGradient&);
   void (*rotary)(const Rotary&);
+  // out = silu(gate) * up; the gradients of gate and up from that of out. One floating dtype,
+  // values rounded to it where the composed form stores them.
+  void (*swiglu)(const Loop&, const Operand& out, const Operand& gate, const Operand& up);
+  void (*swiglu_gradient)(const Loop&, const Operand& gate_gradient, const Operand& up_gradient,
+                          const Operand& gate, const Operand& up, const Operand& gradient);
   void (*attention_forward)(const AttentionArguments&);
   void (*attention_backward)(const AttentionArguments&);
   // out = op(x). Floating operands are computed in float32, integers in int64; the result is

@@ -405,6 +405,10 @@ namespace {
 const GemmKernels kGemmKernels = {
     .gemm = [](const GemmArguments&) { refuse("a product with sources and sinks"); },
     .matmul = matmul,
+    .matmul_each =
+        [](const MatmulArguments* products, int64_t count) {
+          for (int64_t i = 0; i < count; ++i) matmul(products[i]);
+        },
     .layout = [](Compute) -> GemmLayout { refuse("a layout of panels"); },
     .pack_dense = [](Compute, const DenseOperand&,
                      const GemmPanels&) { refuse("packing into panels"); },
