@@ -120,8 +120,7 @@ struct MatmulArguments;  // cpu/matmul.h
 struct GemmKernels {
   void (*gemm)(const GemmArguments&);
   void (*matmul)(const MatmulArguments&);
-  // Products that share nothing, side by side: the threads go from one to the next without waiting
-  // for each other. Each has the bits that `matmul` gives it.
+  // Products that share nothing; small ones side by side. Each has the bits that `matmul` gives it.
   void (*matmul_each)(const MatmulArguments* products, int64_t count);
   GemmLayout (*layout)(Compute);
   void (*pack_dense)(Compute, const DenseOperand&, const GemmPanels&);

@@ -25,12 +25,6 @@ const void* advance(const MatmulOperand& operand, int64_t i) {
          i * operand.batch_stride * static_cast<int64_t>(item_size(operand.dtype));
 }
 
-const void* row_of(const MatmulOperand& operand, int64_t row) {
-  if (operand.data == nullptr) return nullptr;
-  return static_cast<const char*>(operand.data) +
-         row * operand.row_stride * static_cast<int64_t>(item_size(operand.dtype));
-}
-
 // A stride between rows, or columns, of which there is one says nothing: 1 lets packing take a fast
 // path.
 int64_t stride_of(int64_t stride, int64_t extent) { return extent == 1 ? 1 : stride; }
@@ -102,56 +96,30 @@ void matmul(const MatmulArguments& unmerged) {
   for (int64_t i = 0; i < args.batch; ++i) gemm(product(args, i));
 }
 
-// Rows of one of several products, computed by one thread.
-struct RowRun {
-  int64_t product, begin, end;
-  int64_t work;  // multiplications
-  // The largest come first, so that what is left for the end is small.
-  bool operator<(const RowRun& other) const {
-    if (work != other.work) return work > other.work;
-    return product != other.product ? product < other.product : begin < other.begin;
+struct SmallProduct {
+  int64_t work, index;
+  bool operator<(const SmallProduct& other) const {
+    return work != other.work ? work > other.work : index < other.index;
   }
 };
 
-// Equal parts of every product, so that the threads end together; but of no fewer rows than pay for
-// packing B again.
-Array<RowRun> row_runs(const MatmulArguments* products, int64_t count, int64_t threads) {
-  constexpr int64_t kRunsPerThread = 8, kFewestRows = 16 * kTileRows;
-  int64_t all = 0;
-  for (int64_t i = 0; i < count; ++i) all += products[i].m * products[i].n * products[i].k;
-  const int64_t most = max_of(kWholeWork, all / (threads * kRunsPerThread));
-  Array<RowRun> runs;
+// Products that are large enough go to all threads one after the other: they then read one packed
+// operand together. Of the small ones each is an item, the largest first.
+void matmul_each(const MatmulArguments* products, int64_t count) {
+  constexpr int64_t kSharedWork = 16 << 20;  // multiplications for each thread
+  const int64_t threads = usable_threads();
+  const auto work = [&](int64_t i) { return products[i].m * products[i].n * products[i].k; };
+  Array<SmallProduct> small;
   for (int64_t i = 0; i < count; ++i) {
-    const MatmulArguments& p = products[i];
-    const int64_t work = p.m * p.n * p.k;
-    const int64_t parts = clamp_of(work / most, 1, max_of(1, p.m / kFewestRows));
-    const int64_t rows = divide_up(divide_up(p.m, parts), kTileRows) * kTileRows;
-    for (int64_t begin = 0; begin < p.m; begin += rows) {
-      const int64_t end = min_of(p.m, begin + rows);
-      runs.push_back({i, begin, end, (end - begin) * p.n * p.k});
+    if (work(i) >= kSharedWork * threads) {
+      matmul(products[i]);
+    } else {
+      small.push_back({work(i), i});
     }
   }
-  std::sort(runs.begin(), runs.end());
-  return runs;
-}
-
-void matmul_each(const MatmulArguments* products, int64_t count) {
-  const int64_t threads = usable_threads();
-  const Array<RowRun> runs = row_runs(products, count, threads);
-  if (static_cast<int64_t>(runs.size()) < threads) {
-    for (int64_t i = 0; i < count; ++i) matmul(products[i]);
-    return;
-  }
-  parallel_for(static_cast<int64_t>(runs.size()), [&](int64_t item, int) {
-    const RowRun& run = runs[item];
-    MatmulArguments rows = products[run.product];
-    rows.m = run.end - run.begin;
-    rows.a.data = row_of(rows.a, run.begin);
-    rows.a_tail.data = row_of(rows.a_tail, run.begin);
-    rows.c = static_cast<char*>(rows.c) +
-             run.begin * rows.c_row_stride * static_cast<int64_t>(item_size(rows.c_dtype));
-    gemm(product(rows, 0));
-  });
+  std::sort(small.begin(), small.end());
+  parallel_for(static_cast<int64_t>(small.size()),
+               [&](int64_t item, int) { matmul(products[small[item].index]); });
 }
 
 GemmLayout layout(Compute compute) {

@@ -19,8 +19,10 @@ constexpr size_t kLarge = size_t{64} << 10;
 constexpr size_t kHugePage = size_t{2} << 20;
 // Free blocks are kept as long as they and what is live stay within the largest amount that was
 // live lately (a training step allocates the same blocks as the one before), and this much beyond;
-// then the largest are given back to the system.
-constexpr int64_t kCacheAllowance = int64_t{256} << 20;
+// then the largest are given back to the system. Blocks are not divided, so the gradients of a
+// model that is trained as a whole do not fit into what its activations leave: a quarter more is
+// kept for them, or each step would ask the system for their pages again.
+constexpr int64_t kCacheAllowance = int64_t{256} << 20, kCacheShare = 4;
 // "Lately": between one and two times so many allocations of large blocks.
 constexpr int64_t kWindow = 16384;
 
@@ -34,7 +36,8 @@ struct Cache {
 
   // Bytes of free blocks that may be kept.
   int64_t room() const {
-    return std::max(most_live_now, most_live_before) + kCacheAllowance - statistics.live_bytes;
+    const int64_t most = std::max(most_live_now, most_live_before);
+    return most + std::max(kCacheAllowance, most / kCacheShare) - statistics.live_bytes;
   }
 };
 

@@ -42,6 +42,7 @@ void check_same_device(const char* op, std::initializer_list<const Tensor*> tens
 Iteration iterate(const Shape& shape, std::initializer_list<const Tensor*> tensors) {
   Iteration result;
   const int count = static_cast<int>(tensors.size());
+  check(count <= kMaxOperands, "iterate: ", count, " operands");
   const int ndim = static_cast<int>(shape.size());
   Loop& loop = result.loop;
   loop.numel = 1;

@@ -17,7 +17,7 @@ Shape broadcast_shape(const char* op, std::initializer_list<const Tensor*> tenso
 // Throws Error unless all tensors lie on one device.
 void check_same_device(const char* op, std::initializer_list<const Tensor*> tensors);
 
-constexpr int kMaxOperands = 4;
+constexpr int kMaxOperands = 5;
 struct Iteration {
   Loop loop;
   Operand operands[kMaxOperands];
