@@ -172,7 +172,17 @@ export {
   type LogitsTransform,
   nextTokenLoss,
 } from "./layers/language-model-head.ts";
-export { type ExpertLayer, type Experts, gatedExperts, type GatedExpert, type GatedLayers, linearOfExperts, mixtureOfExperts, oneByOne, type Routing } from "./layers/experts.ts";
+export {
+  type ExpertLayer,
+  type Experts,
+  gatedExperts,
+  type GatedExpert,
+  type GatedLayers,
+  linearOfExperts,
+  mixtureOfExperts,
+  oneByOne,
+  type Routing,
+} from "./layers/experts.ts";
 export { loadBalancingLoss } from "./layers/router-loss.ts";
 export { attendHeads, splitHeads } from "./layers/attend-heads.ts";
 export { Conv1D } from "./layers/conv1d.ts";

@@ -59,7 +59,14 @@ function results({ counts, in: k, out }: Case, dtype: DType, form: Form, weightD
     form === "composed" ? composed(x, weights, counts) : groupedLinear(x, form === "stack" ? stacked : weights, counts);
   y.backward(g);
   const gradients =
-    form === "stack" ? [stacked.grad as Tensor] : [stack(weights.map(({ grad }) => grad as Tensor), 0)];
+    form === "stack"
+      ? [stacked.grad as Tensor]
+      : [
+          stack(
+            weights.map(({ grad }) => grad as Tensor),
+            0,
+          ),
+        ];
   return [y, x.grad as Tensor, ...gradients];
 }
 

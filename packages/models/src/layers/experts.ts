@@ -113,7 +113,9 @@ export function gatedExperts<E extends GatedExpert>(
   if (experts.some(hasOwnForward) || !layers.every(({ gate, up, down }) => [gate, up, down].every(isPlain))) {
     return oneByOne(experts.map((expert) => (rows) => expert.forward(rows)));
   }
-  const [gate, up, down] = (["gate", "up", "down"] as const).map((name) => groupedLayers(layers.map((own) => own[name])));
+  const [gate, up, down] = (["gate", "up", "down"] as const).map((name) =>
+    groupedLayers(layers.map((own) => own[name])),
+  );
   const { activation } = experts[0]!;
   return (rows, counts) => down!(gated(activation, gate!(rows, counts), up!(rows, counts)), counts);
 }

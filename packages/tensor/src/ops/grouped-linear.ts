@@ -15,11 +15,7 @@ import { Tensor } from "../tensor.ts";
  *
  * @throws {TensorError} for shapes and counts that do not fit
  */
-export function groupedLinear(
-  x: Tensor,
-  weight: Tensor | readonly Tensor[],
-  counts: readonly number[],
-): Tensor {
+export function groupedLinear(x: Tensor, weight: Tensor | readonly Tensor[], counts: readonly number[]): Tensor {
   const isStacked = weight instanceof Tensor;
   const weights = isStacked ? [weight] : weight;
   if (isStacked && weight.ndim !== 3) {
