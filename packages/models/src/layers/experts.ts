@@ -87,12 +87,10 @@ function countPerExpert(chosen: Tensor, experts: number): readonly number[] {
  */
 export function oneByOne(experts: readonly ((rows: Tensor) => Tensor)[]): Experts {
   return (rows, counts) => {
-    const groups = split(rows, counts, 0);
-    const runs = (group: Tensor): boolean => group.shape[0] !== 0 || isGradEnabled();
-    return cat(
-      groups.flatMap((group, index) => (runs(group) ? [experts[index]!(group)] : [])),
-      0,
+    const answers = split(rows, counts, 0).flatMap((group, index) =>
+      group.shape[0] === 0 && !isGradEnabled() ? [] : [experts[index]!(group)],
     );
+    return cat(answers, 0);
   };
 }
 
