@@ -14,10 +14,13 @@ const plugin = createRequire(import.meta.url)(
 
 test("a plugin addon shares the engine's tensors and threads through the C ABI", () => {
   plugin.attach(engineExternal());
-  const x = tensor(Float32Array.from({ length: 5000 }, (_, i) => i));
-  const live = memoryStats().liveBytes;
+  const x = tensor(
+    Float32Array.from({ length: 5000 }, (_, i) => i),
+    { device: "cpu" },
+  );
+  const live = memoryStats("cpu").liveBytes;
   const y = adoptTensor(plugin.twice(x.handle));
-  expect(memoryStats().liveBytes).toBe(live + 5000 * 4);
+  expect(memoryStats("cpu").liveBytes).toBe(live + 5000 * 4);
   expect(y.toArray()).toEqual(Array.from({ length: 5000 }, (_, i) => 2 * i));
   y.dispose();
   x.dispose();

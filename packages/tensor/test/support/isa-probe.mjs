@@ -60,7 +60,7 @@ const labels = engine.fromBytes(
   3,
   CPU,
 );
-const { losses, logsumexp } = engine.crossEntropy(x, labels, -100);
+const { losses, logsumexp } = engine.crossEntropy(x, labels, -100, true);
 record("cross entropy gradient", engine.crossEntropyGradient(x, labels, logsumexp, -100, losses, 0.5));
 record("cross entropy", losses);
 const ids = engine.fromBytes(
