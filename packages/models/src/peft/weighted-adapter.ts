@@ -5,11 +5,13 @@ import { AdapterConfigError, AdapterError } from "./errors.ts";
 import type { LoraConfig } from "./lora-config.ts";
 import type { LoraFactors, LoraLayer } from "./lora-layer.ts";
 
+const COMBINATION_TYPES = ["cat", "linear"] as const;
+
 /**
  * `cat`: factors side by side, exactly the weighted sum of the products, with the sum of the ranks as its rank. `linear`: sums of A and of B,
  * each with the root of the weight: small, and a rough approximation of the sum.
  */
-export type CombinationType = "cat" | "linear";
+export type CombinationType = (typeof COMBINATION_TYPES)[number];
 
 export interface WeightedAdapterOptions {
   /** Name of the new adapter. */
@@ -35,6 +37,10 @@ export function combinedConfig(
   combination: CombinationType,
   paths: readonly string[],
 ): LoraConfig {
+  if (!COMBINATION_TYPES.includes(combination)) {
+    const known = COMBINATION_TYPES.map((name) => `"${name}"`).join(" or ");
+    throw new AdapterConfigError(`combination type: expected ${known}, found ${JSON.stringify(combination)}.`);
+  }
   const [first] = summands;
   if (first === undefined) {
     throw new AdapterConfigError("a combination needs at least one adapter.");

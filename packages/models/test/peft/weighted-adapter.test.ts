@@ -106,6 +106,8 @@ describe("adapters combined with weights", () => {
     expect(() => model.addWeightedAdapter(["one", "two"], [1, NaN], options)).toThrow(/finite weight/);
     expect(() => model.addWeightedAdapter(["one"], [1], { adapterName: "two" })).toThrow(/"two" already/);
     expect(() => model.addWeightedAdapter([], [], options)).toThrow(/at least one/);
+    const other = { ...options, combinationType: "svd" as "cat" };
+    expect(() => model.addWeightedAdapter(["one"], [1], other)).toThrow('expected "cat" or "linear", found "svd"');
   });
 });
 
