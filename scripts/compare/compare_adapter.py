@@ -17,7 +17,7 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 
 ROOT = Path(__file__).resolve().parents[2]
-TOLERANCE = 2e-6  # of the largest logit
+TOLERANCE = 1e-6  # of the largest logit, or of 10 where that is smaller: float32 has 7 digits, and some adapters make logits of 20
 # Transformers 5 calls GPT-NeoX's head lm_head, published checkpoints and this project embed_out: PEFT ignores an adapter of that name.
 RENAMED = {("gpt_neox", "head"), ("gpt_neox", "head-adapted")}
 
@@ -49,7 +49,11 @@ def known_heads(directory: Path) -> PeftConfig:
 
 def relative_difference(theirs: torch.Tensor, ours: list) -> float:
     expected = theirs.reshape(-1)
-    return ((expected - torch.tensor(ours)).abs().max() / expected.abs().max()).item()
+    return ((expected - torch.tensor(ours)).abs().max() / expected.abs().max().clamp(min=10)).item()
+
+
+def ours_targets_parameters(directory: Path) -> bool:
+    return bool(json.loads((directory / "adapter_config.json").read_text()).get("target_parameters"))
 
 
 def check(source: Path, directory: Path) -> float:
@@ -59,6 +63,8 @@ def check(source: Path, directory: Path) -> float:
         warnings.simplefilter("always")
         model = PeftModel.from_pretrained(base, directory, config=known_heads(directory)).eval()
     complaints = [str(w.message) for w in caught if "adapter keys" in str(w.message) or "ignored" in str(w.message)]
+    # PEFT looks for the keys of rank_pattern among modules only, and uses those of parameters all the same: their shapes would not fit.
+    complaints = [text for text in complaints if "rank_pattern" not in text or not ours_targets_parameters(directory)]
     assert not complaints, f"{directory.name}: {complaints}"
     with torch.no_grad():
         theirs = model(torch.tensor(ours["input_ids"]).reshape(ours["rows"], -1)).logits
@@ -92,7 +98,7 @@ def main() -> None:
                     continue
                 difference = check(source.resolve(), directory)
                 worst = max(worst, difference)
-                print(f"{source.name:20} {directory.name:16} largest difference {difference:.1e} of the largest logit", flush=True)
+                print(f"{source.name:20} {directory.name:16} largest difference {difference:.1e} of the largest logit, or of 10", flush=True)
     print(f"largest of all: {worst:.1e} (allowed {TOLERANCE:.0e})")
     sys.exit(worst > TOLERANCE)
 
