@@ -9,9 +9,9 @@ namespace {
 // cores) and, for that, at least kStrip lanes wide: the other operand is packed once for each
 // strip, which costs about 1 / 128 of the product.
 constexpr int64_t kSharedBytes = 8 << 20, kStrip = 1024;
-// All blocks of k that are packed at once are read again for each item: more than this falls out of
-// a last-level cache that others use too.
-constexpr int64_t kBytesAtOnce = 2 << 20;
+// All blocks of k that are packed at once are read again for each item. Where they are not all
+// packed at once anyway, more than this falls out of a last-level cache that others use too.
+constexpr int64_t kBytesOfAll = 4 << 20, kBytesAtOnce = 2 << 20;
 // Rows or columns of a private operand in one chunk: bounds the running sums of long k.
 constexpr int64_t kPrivateChunk = 4096;
 // Columns at once where B is prepacked: bounds the running sums of one item.
@@ -113,8 +113,10 @@ Plan make_plan(const GemmArguments& g, int threads) {
                                                   : kPrivateChunk);
   const int64_t lanes_shared = max_of(plan.share_a ? plan.chunk_rows : 1,
                                       plan.share_b && !prepacked ? plan.chunk_columns : 1);
-  plan.blocks_at_once =
-      clamp_of(kBytesAtOnce / 4 / (block_steps * lanes_shared), 1, plan.blocks.count);
+  const int64_t block_bytes = 4 * block_steps * lanes_shared;
+  plan.blocks_at_once = plan.blocks.count * block_bytes <= kBytesOfAll
+                            ? plan.blocks.count
+                            : clamp_of(kBytesAtOnce / block_bytes, 1, plan.blocks.count);
 
   // Threads share out columns only: each goes over all rows.
   const bool cut_columns = plan.share_a && (!plan.share_b || (prepacked && row_pieces >= team));
