@@ -17,11 +17,7 @@ export { runAtOnce, runInSlices, type Sliced } from "./packing/sliced.ts";
 // ---- Batches -------------------------------------------------------------------------------------------------------------------
 export { createMultipackLoader, type MultipackInput, type MultipackSettings } from "./data/create-multipack.ts";
 export { MultipackLoader } from "./data/multipack-loader.ts";
-export {
-  createMultipackPlanner,
-  type StreamMultipackInput,
-  type StreamMultipackSettings,
-} from "./data/multipack-planner.ts";
+export { createMultipackPlanner, type StreamMultipackInput } from "./data/multipack-planner.ts";
 export type { BatchLayout } from "./data/batch-layout.ts";
 export { collatePackedRows, type PackedRowsOptions } from "./data/packed-rows.ts";
 export {

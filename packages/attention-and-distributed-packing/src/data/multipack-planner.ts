@@ -1,30 +1,16 @@
-import {
-  DatasetError,
-  type Collator,
-  type LongSamplePolicy,
-  type RankPosition,
-  type WindowPlanner,
-} from "@fms-accel/trainer";
+import { DatasetError, type WindowPlanner } from "@fms-accel/trainer";
 import { counted, grouped, percent } from "../packing/counting.ts";
 import { listAt, listCount } from "../packing/sample-lists.ts";
 import { runInSlices } from "../packing/sliced.ts";
 import { planWindow } from "../packing/window-plan.ts";
 import { chooseLayout, layOutBatch } from "./batch-layout.ts";
+import type { MultipackInput, MultipackSettings } from "./create-multipack.ts";
 
-/** What a user decides about multipack of a stream; see `MultipackSettings`. */
-export interface StreamMultipackSettings {
-  readonly capacity?: number | undefined;
-  readonly longSamples: LongSamplePolicy;
-  readonly rows?: number | undefined;
-}
-
-export interface StreamMultipackInput {
-  readonly collator: Collator;
-  readonly isPaddingFree: boolean;
-  readonly padTokenId: number;
-  readonly position: RankPosition;
-  readonly seed: number;
-}
+/** What there is to know of a run before its samples. */
+export type StreamMultipackInput = Pick<
+  MultipackInput,
+  "collator" | "isPaddingFree" | "padTokenId" | "position" | "seed"
+>;
 
 /**
  * Multipack for samples that are not known in advance: they are packed a window at a time, and what would leave a bin half empty waits for the
@@ -32,7 +18,7 @@ export interface StreamMultipackInput {
  *
  * @throws DatasetError for settings that make no batch, and without a capacity: the mean length of a stream is not known
  */
-export function createMultipackPlanner(input: StreamMultipackInput, settings: StreamMultipackSettings): WindowPlanner {
+export function createMultipackPlanner(input: StreamMultipackInput, settings: MultipackSettings): WindowPlanner {
   const { capacity, longSamples, rows } = settings;
   const { layout, measure, shape } = chooseLayout(rows, input);
   if (capacity === undefined) {

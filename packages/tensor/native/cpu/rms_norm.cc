@@ -39,24 +39,14 @@ void normalise_row(const RmsNorm& n, int64_t row) {
   const float scale = scale_of_row<Element>(x, n.length, n.eps);
   for (int64_t at = 0; at < n.length; at += kRun) {
     alignas(64) float values[kRun], weights[kRun];
-    alignas(64) Storage rounded[kRun];
     const int64_t count = min_of(kRun, n.length - at);
     load_elements(Element(), x + at, values, count);
     load_elements(Element(), weight + at, weights, count);
     for (int64_t i = 0; i < count; ++i) values[i] *= scale;
-    store_elements(Element(), values, rounded, count);
-    load_elements(Element(), rounded, values, count);
+    round_run(Element(), values, count);
     for (int64_t i = 0; i < count; ++i) values[i] = weights[i] * values[i];
     store_elements(Element(), values, out + at, count);
   }
-}
-
-// values = the values rounded to the element's dtype.
-template <class Element>
-void round_run(float* values, int64_t count) {
-  alignas(64) typename Element::Storage rounded[kRun];
-  store_elements(Element(), values, rounded, count);
-  load_elements(Element(), rounded, values, count);
 }
 
 // With s the row's scale and u = round(weight * gradient): s * u - x * s^3 * mean(u * x).
@@ -72,7 +62,7 @@ void x_gradient_of_row(const RmsNormGradient& n, int64_t row, float scale) {
     load_elements(Element(), gradient + at, weighted, count);
     load_elements(Element(), weight + at, values, count);
     for (int64_t i = 0; i < count; ++i) weighted[i] *= values[i];
-    round_run<Element>(weighted, count);
+    round_run(Element(), weighted, count);
     load_elements(Element(), x + at, values, count);
   };
   double dot = 0;
@@ -104,7 +94,7 @@ void add_weight_gradient_of_row(const RmsNormGradient& n, int64_t row, float sca
     load_elements(Element(), x + at, values, count);
     load_elements(Element(), gradient + at, gradients, count);
     for (int64_t i = 0; i < count; ++i) values[i] *= scale;
-    round_run<Element>(values, count);
+    round_run(Element(), values, count);
     for (int64_t i = 0; i < count; ++i) sums[at + i] += gradients[i] * values[i];
   }
 }

@@ -73,6 +73,17 @@ inline typename Op::Total join_run(const typename Op::Compute* values, int64_t c
   return lanes[0];
 }
 
+// Values rounded to the element's dtype, as the composed form of an operation stores them between
+// two steps.
+template <class Element>
+inline void round_run(Element element, float* values, int64_t count) {
+  if constexpr (sizeof(typename Element::Storage) < sizeof(float)) {
+    alignas(64) typename Element::Storage stored[kRun];
+    store_elements(element, values, stored, count);
+    load_elements(element, stored, values, count);
+  }
+}
+
 // Sum of e^(x - largest) over a row; grows run by run, so a row is read once.
 struct ExponentialSum {
   float largest = -__builtin_inff();

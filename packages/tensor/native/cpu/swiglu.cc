@@ -7,16 +7,6 @@
 namespace fms_accel::FMS_ACCEL_ISA {
 namespace {
 
-// Values as the composed form stores them between two operations.
-template <class Element>
-inline void round_run(Element element, float* values, int64_t count) {
-  if constexpr (sizeof(typename Element::Storage) < sizeof(float)) {
-    alignas(64) typename Element::Storage stored[kRun];
-    store_elements(element, values, stored, count);
-    load_elements(element, stored, values, count);
-  }
-}
-
 // body(element, begin, end) for every run.
 template <class Body>
 void for_each_run(const Loop& loop, DType dtype, const Body& body) {

@@ -77,7 +77,7 @@ void* map_block(Cache& state, size_t size) {
     if (state.arena_left > 0) munmap(state.arena, state.arena_left);
     state.arena = static_cast<char*>(map_pages(kArena, dry));
     state.arena_left = state.arena == nullptr ? 0 : kArena;
-    if (state.arena == nullptr) return nullptr;
+    if (state.arena == nullptr) return map_pages(size, dry);  // there may be room for one block
   }
   void* data = state.arena;
   state.arena += size;
