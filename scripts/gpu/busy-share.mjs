@@ -1,5 +1,6 @@
 // The share of time in which the GPU works, from the trace of `nsys stats --report cuda_gpu_trace --format csv` on standard input. The first half
 // of the trace is left out: loading and the first steps.
+//   … | node scripts/gpu/busy-share.mjs SHAPE
 import { readFileSync } from "node:fs";
 
 const intervals = readFileSync(0, "utf8")
@@ -17,4 +18,10 @@ for (const [start, duration] of intervals) {
   busy += Math.max(0, start + duration - from);
   reached = Math.max(reached, start + duration);
 }
-console.log(JSON.stringify({ gpuBusyShare: Number((busy / (end - middle)).toFixed(3)), intervals: intervals.length }));
+console.log(
+  JSON.stringify({
+    shape: process.argv[2],
+    gpuBusyShare: Number((busy / (end - middle)).toFixed(3)),
+    intervals: intervals.length,
+  }),
+);

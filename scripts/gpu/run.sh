@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # On a machine with an NVIDIA GPU, nvcc, g++ and cmake, in a checkout that has out/gpu/kit.tar.xz (scripts/gpu/pack.sh); no registry is needed:
 #   bash scripts/gpu/run.sh [build] [test] [sanitize] [bench]     all of them by default
-# FMS_ACCEL_CUDA_EMULATOR=1 rehearses it on the emulated device: nothing is built, shapes are small, times mean nothing.
-# Figures go to packages-private/benchmarks/refs/gpu-<device>.csv, and to $OUT as well where that is set.
+# Figures go to packages-private/benchmarks/refs/gpu-<device>*, with gpu-<device>-summary.csv that says which are what was asked; to $OUT as well
+# where that is set. FMS_ACCEL_CUDA_EMULATOR=1 is the rehearsal on the emulated device (scripts/gpu/rehearse.sh): shapes are small, times mean
+# nothing, and figures go to $REFS (out/gpu).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 steps=${*:-build test sanitize bench}
@@ -12,25 +13,34 @@ if [ -f out/gpu/kit.tar.xz ] && [ ! -d out/gpu/node ]; then
 fi
 [ -d out/gpu/node ] && export PATH="$PWD/out/gpu/node/bin:$PATH" npm_config_nodedir="$PWD/out/gpu/node"
 if [ -n "${FMS_ACCEL_CUDA_EMULATOR:-}" ]; then
-  device="CUDA emulator" capability=none refs=out/gpu quick=--quick steps_of_run=2 lengths=8,8 shapes=tiny
+  device="CUDA emulator" capability=80 refs=${REFS:-out/gpu} quick=--quick steps_of_run=2 lengths=8,8 shapes=tiny
 else
   device=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -1)
   capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -1 | tr -d .)
   refs=packages-private/benchmarks/refs quick="" steps_of_run=10 lengths=512,512,512,512 shapes="135m 1b-4l"
 fi
 [ "$capability" = 90 ] && capability=90a
-echo "device: $device (compute capability $capability), node $(node --version)"
+echo "device: $device, node $(node --version) of $(command -v node)"
 
 build() {
-  [ "$capability" = none ] && return
-  (cd packages/tensor && node node_modules/cmake-js/bin/cmake-js build --CDCMAKE_BUILD_TYPE=Release --CDFMS_ACCEL_CUDA=on \
-    "--CDFMS_ACCEL_CUDA_ARCHITECTURES=$capability" -l warn -p "$(nproc)")
-  ls -l packages/tensor/build/Release/fms_accel_tensor.node
+  local cuda=on
+  if [ -n "$quick" ]; then cuda=auto; fi
+  for folder in packages/*/; do
+    [ -f "$folder/CMakeLists.txt" ] || continue
+    (cd "$folder" && node node_modules/cmake-js/bin/cmake-js build --CDCMAKE_BUILD_TYPE=Release "--CDFMS_ACCEL_CUDA=$cuda" \
+      "--CDFMS_ACCEL_CUDA_ARCHITECTURES=$capability" -l warn -p "$(nproc)")
+    ls -l "$folder"build/Release/*.node
+  done
+  if [ -n "$quick" ]; then cmake --build packages/tensor/build --target cuda_emulation --parallel "$(nproc)"; fi
 }
 vitest() { node node_modules/vitest/vitest.mjs run --maxWorkers=4 "$@"; }
 test_() {
-  FMS_ACCEL_TEST_DEVICE=cuda vitest packages/tensor/test packages/models/test/architectures packages/models/test/layers \
-    packages/models/test/rope packages/models/test/peft packages/models/test/generation packages/trainer/test/training/curves.test.ts
+  local files="packages/tensor/test packages/models/test/architectures packages/models/test/layers packages/models/test/rope \
+    packages/models/test/peft packages/models/test/generation packages/trainer/test/cuda packages/trainer/test/optimizer \
+    packages/trainer/test/training/curves.test.ts"
+  if [ -n "$quick" ]; then files="packages/tensor/test/cuda packages/tensor/test/matmul.test.ts packages/tensor/test/softmax.test.ts"; fi
+  # shellcheck disable=SC2086
+  FMS_ACCEL_TEST_DEVICE=cuda vitest $files
 }
 # One test process under each tool; the kernels of every operation run in these files.
 sanitize() {
@@ -42,7 +52,7 @@ sanitize() {
     echo "compute-sanitizer --tool $tool"
     FMS_ACCEL_TEST_DEVICE=cuda compute-sanitizer --tool "$tool" --target-processes all --error-exitcode 9 --print-limit 20 \
       node node_modules/vitest/vitest.mjs run --maxWorkers=1 --testTimeout=600000 packages/tensor/test/attention.test.ts \
-      packages/tensor/test/matmul.test.ts packages/tensor/test/softmax.test.ts packages/tensor/test/indexing.test.ts \
+      packages/tensor/test/matmul.test.ts packages/tensor/test/cuda/products.test.ts packages/tensor/test/softmax.test.ts packages/tensor/test/indexing.test.ts \
       packages/tensor/test/cross-entropy.test.ts packages/tensor/test/adamw.test.ts packages/tensor/test/random.test.ts
   done
 }
@@ -59,7 +69,7 @@ train() {
     if [ -z "$quick" ] && command -v nsys > /dev/null; then
       nsys profile --force-overwrite true --trace cuda --output out/gpu/step "${step[@]}" --steps 30 > /dev/null
       nsys stats --force-export true --report cuda_gpu_trace --format csv out/gpu/step.nsys-rep 2> /dev/null |
-        node scripts/gpu/busy-share.mjs
+        node scripts/gpu/busy-share.mjs "$shape"
     else
       echo "nsys is missing: gaps between kernels of $shape are not measured" >&2
     fi
@@ -68,7 +78,10 @@ train() {
 bench() {
   mkdir -p "$refs" out/gpu
   csv=$refs/gpu-$(echo "$device" | tr ' A-Z' '-a-z').csv
-  node packages/tensor/bench/cuda.mjs $quick --csv "$csv"
+  # The rehearsal has what stands in for cuBLASLt in tests.
+  local library=${FMS_ACCEL_CUBLASLT:-}
+  if [ -n "$quick" ]; then library=$PWD/packages/tensor/build/Release/libfake_cublaslt.so; fi
+  FMS_ACCEL_CUBLASLT=$library node packages/tensor/bench/cuda.mjs $quick --csv "$csv"
   FMS_ACCEL_CUBLASLT=0 node packages/tensor/bench/cuda.mjs $quick --only linear --csv "${csv%.csv}-own-products.csv"
   if has_torch; then
     python3 packages-private/benchmarks/peer/cuda_kernels.py --csv "${csv%.csv}-torch.csv"
@@ -76,6 +89,7 @@ bench() {
     echo "no PyTorch with CUDA: its kernels are not timed"
   fi
   train | tee "${csv%.csv}-training.jsonl"
+  node scripts/gpu/summary.mjs "${csv%.csv}"
   if [ -n "${OUT:-}" ]; then cp "${csv%.csv}"* "$OUT"; fi
 }
 for step in $steps; do

@@ -92,7 +92,10 @@ for (let i = 0; i < steps; i++) {
   seconds.push(Number(process.hrtime.bigint() - start) * 1e-9);
   residentAfter.push(Math.round(process.memoryUsage.rss() / 2 ** 20));
 }
-const peakMib = Math.round(process.resourceUsage().maxRSS / 1024);
+// Of the device where it is a GPU (as the peer counts it), else of the process.
+const peakBytes =
+  options.device === "cpu" ? process.resourceUsage().maxRSS * 1024 : memoryStats(options.device).peakBytes;
+const peakMib = Math.round(peakBytes / 2 ** 20);
 const best = Math.min(...seconds);
 const tokens = lengths.reduce((a, b) => a + b, 0);
 const flops = stepFlops(shape, lengths, { method: options.method });
@@ -127,7 +130,7 @@ console.log(
     gflopsPerSecond: flops / best / 1e9,
     loss,
     peakMib,
-    liveMib: Math.round(memoryStats().liveBytes / 2 ** 20),
+    liveMib: Math.round(memoryStats(options.device).liveBytes / 2 ** 20),
     trainable: trainable.reduce((sum, parameter) => sum + parameter.numel, 0),
     ...(options.growth ? { residentAfter } : {}),
   }),

@@ -9,6 +9,9 @@
 // with block, barriers and __syncwarps counted. Two accesses race when one writes, the threads
 // differ, and no barrier (same block), no __syncwarp (same warp) and no pair of __threadfence
 // (other block of the same launch) lies between. As in CUDA, shuffles and mma order no memory.
+//
+// Copies: from its start to the wait for its group, what a cp.async brings is nobody's to touch,
+// not even the thread's own that started it.
 #include "internal.h"
 
 #if !defined(CUDA_EMULATOR_CHECKS)
@@ -16,6 +19,8 @@
 namespace cuda_emulator {
 void note_access(int, const void*, size_t, bool, bool) {}
 void note_fence() {}
+void note_copy_start(const void*, size_t, Site) {}
+void note_copy_end(const void*, size_t) {}
 }  // namespace cuda_emulator
 
 #else
@@ -39,6 +44,8 @@ struct Stamp {
 };
 struct Cell {
   Stamp write, read;
+  uint32_t copied_by = 0;  // the block with a copy on its way there, or 0
+  Site copy{};
 };
 struct Page {
   Cell cells[256];
@@ -142,6 +149,27 @@ void report(Place place, bool is_write, const Stamp& other, bool other_wrote,
        ") with no synchronisation between");
 }
 
+void report_copy(bool is_write, Site copy, const ThreadPlace& thread, const void* program_counter) {
+  const char* name = strrchr(copy.file, '/');
+  is_busy = false;
+  begin_report();
+  fail("thread " + std::to_string(thread.linear) + (is_write ? " writes (" : " reads (") +
+       line_of(program_counter) + ") what a copy is still bringing: cp.async at " +
+       (name != nullptr ? name + 1 : copy.file) + ":" + std::to_string(copy.line) +
+       " was not waited for");
+}
+
+// The shadow of one byte.
+Cell& cell_at(uintptr_t address) {
+  static uintptr_t last_page = ~uintptr_t{0};
+  static Page* page;
+  if (address >> 8 != last_page) {
+    last_page = address >> 8;
+    page = &shadow[last_page];
+  }
+  return page->cells[address & 255];
+}
+
 void access(const ThreadPlace* thread, const void* data, size_t bytes, bool is_write,
             bool is_atomic, const void* program_counter) {
   if (thread == nullptr || is_busy) return;
@@ -149,14 +177,9 @@ void access(const ThreadPlace* thread, const void* data, size_t bytes, bool is_w
   if (place == Place::kOther) return;
   is_busy = true;
   for (size_t i = 0; i < bytes; ++i) {
-    const uintptr_t address = reinterpret_cast<uintptr_t>(data) + i;
-    static uintptr_t last_page = ~uintptr_t{0};
-    static Page* page;
-    if (address >> 8 != last_page) {
-      last_page = address >> 8;
-      page = &shadow[last_page];
-    }
-    Cell& cell = page->cells[address & 255];
+    Cell& cell = cell_at(reinterpret_cast<uintptr_t>(data) + i);
+    if (cell.copied_by == block_state.id)
+      report_copy(is_write, cell.copy, *thread, program_counter);
     if (is_concurrent(cell.write, *thread, place) && !(is_atomic && cell.write.atomic))
       report(place, is_write, cell.write, true, *thread, program_counter);
     const bool read_before = is_concurrent(cell.read, *thread, place);
@@ -192,6 +215,18 @@ void note_access(int lane, const void* data, size_t bytes, bool is_write, bool i
            __builtin_return_address(0));
 }
 void note_fence() { block_state.fenced = true; }
+void note_copy_start(const void* to, size_t bytes, Site site) {
+  access(current_thread(), to, bytes, true, false, __builtin_return_address(0));
+  for (size_t i = 0; i < bytes; ++i) {
+    Cell& cell = cell_at(reinterpret_cast<uintptr_t>(to) + i);
+    cell.copied_by = block_state.id;
+    cell.copy = site;
+  }
+}
+void note_copy_end(const void* to, size_t bytes) {
+  for (size_t i = 0; i < bytes; ++i) cell_at(reinterpret_cast<uintptr_t>(to) + i).copied_by = 0;
+  access(current_thread(), to, bytes, true, false, __builtin_return_address(0));
+}
 
 }  // namespace cuda_emulator
 

@@ -376,7 +376,8 @@ void copy_async(void* to, const void* from, int bytes, int source_bytes, Site si
                          static_cast<unsigned>(bytes);
   if (unaligned != 0)
     CUDA_EMULATOR_FAIL(place("cp.async", site) + ": an address is not aligned to the copy");
-  note_access(kSelf, to, static_cast<size_t>(bytes), true);
+  if (source_bytes > 0) note_access(kSelf, from, static_cast<size_t>(source_bytes), false);
+  note_copy_start(to, static_cast<size_t>(bytes), site);
   memset(to, 0xff, static_cast<size_t>(bytes));  // NaN until the wait; shows a copy over live data
   current->copies.push_back({to, from, bytes, source_bytes, site});
 }
@@ -392,7 +393,7 @@ void copy_async_wait(int groups_left) {
     const Copy& copy = thread.copies[i];
     const auto read = static_cast<size_t>(copy.source_bytes);
     if (read > 0) note_access(kSelf, copy.from, read, false);
-    note_access(kSelf, copy.to, static_cast<size_t>(copy.bytes), true);
+    note_copy_end(copy.to, static_cast<size_t>(copy.bytes));
     memcpy(copy.to, copy.from, read);
     memset(static_cast<char*>(copy.to) + read, 0, static_cast<size_t>(copy.bytes) - read);
   }

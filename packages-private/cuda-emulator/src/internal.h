@@ -27,6 +27,10 @@ bool in_static_arena(const void* data);  // the memory behind SHARED()
 bool in_static_slot(const void* data, size_t bytes);
 bool on_current_stack(const void* data);
 
+// From one to the other a cp.async is on its way to `to`: accesses are faults (checks.cc).
+void note_copy_start(const void* to, size_t bytes, Site site);
+void note_copy_end(const void* to, size_t bytes);
+
 enum class Memory { kHost, kDevice, kRedZone };
 Memory memory_at(const void* data, size_t bytes);  // runtime.cc
 cudaError_t check_launch(dim3 grid, dim3 block, size_t shared_bytes);

@@ -59,6 +59,32 @@ void waited_copy(int* out) {
   if (s[(31 - tid()) * 4] != 0) __trap();
 }
 
+// Each of eight threads brings 16 bytes to one stage of a ring.
+void start_stage(int stage, const int* from) {
+  cuda_emulator::copy_async(dynamic_ints() + stage * 32 + tid() * 4, from + tid() * 4, 16, 16,
+                            {__FILE__, __LINE__});
+  cuda_emulator::copy_async_commit();
+}
+// Threads read what their neighbours brought.
+int sum_of_stage(int stage) { return dynamic_ints()[stage * 32 + (tid() * 4 + 5) % 32]; }
+// A ring of three stages, two of them under way, as kernels use it; one barrier a stage.
+void ring_of_copies(int* out) {
+  int sum = 0;
+  start_stage(0, out);
+  start_stage(1, out);
+  for (int i = 0; i < 7; ++i) {
+    cuda_emulator::copy_async_wait(1);
+    __syncthreads();
+    if (i + 2 < 7) {
+      start_stage((i + 2) % 3, out);
+    } else {
+      cuda_emulator::copy_async_commit();
+    }
+    sum += sum_of_stage(i % 3);
+  }
+  if (sum != 0) __trap();
+}
+
 // ---- Broken
 // -----------------------------------------------------------------------------------------
 
@@ -110,6 +136,15 @@ void read_before_wait(int* out) {
   cuda_emulator::copy_async_wait(0);
   if (value == -1) __trap();  // the poison that a copy leaves until the wait
 }
+void wrong_group_waited_for(int* out) {
+  start_stage(0, out);
+  start_stage(1, out);
+  cuda_emulator::copy_async_wait(1);
+  __syncthreads();
+  const int sum = sum_of_stage(0) + sum_of_stage(1);
+  cuda_emulator::copy_async_wait(0);
+  if (sum != 0) __trap();
+}
 void misaligned_ldmatrix(int*) {
   uint32_t to[4];
   cuda_emulator::ldmatrix_x4(to, dynamic_ints() + 1);
@@ -119,6 +154,15 @@ void uninitialised_shared(int*) {
   if (s[tid()] != s[tid()]) __trap();  // NaN
 }
 // Found with checks only.
+void stage_refilled_while_read(int* out) {
+  start_stage(0, out);
+  cuda_emulator::copy_async_wait(0);
+  __syncthreads();
+  const int sum = sum_of_stage(0);
+  start_stage(0, out);
+  cuda_emulator::copy_async_wait(0);
+  if (sum > 0) __trap();
+}
 void shared_race(int* out) {
   SHARED(s, int[64]);
   s[tid()] = tid();
@@ -169,6 +213,7 @@ int main() {
   RUN(spin_on_atomic, 1, 64);
   RUN(atomics_of_blocks, 3, 32);
   RUN(waited_copy, 1, 32);
+  RUN(ring_of_copies, 1, 8);
   RUN(divergent_barrier, 1, 64);
   RUN(lanes_at_two_shuffles, 1, 32);
   RUN(lane_skips_shuffle, 1, 32);
@@ -179,9 +224,11 @@ int main() {
   RUN(copy_never_waited_for, 1, 32);
   RUN(misaligned_copy, 1, 32);
   RUN(read_before_wait, 1, 32);
+  RUN(wrong_group_waited_for, 1, 8);
   RUN(misaligned_ldmatrix, 1, 32);
   RUN(uninitialised_shared, 1, 32);
   RUN(shared_race, 1, 64);
+  RUN(stage_refilled_while_read, 1, 8);
   RUN(shuffle_orders_no_memory, 1, 32);
   RUN(race_of_blocks, 2, 1);
   RUN(write_past_device_memory, 1, 32);

@@ -1,17 +1,22 @@
 // Times the kernels of the cuda device, beside the bandwidth of a plain copy in the same run:
 //   node bench/cuda.mjs [--csv FILE] [--quick] [--only linear]
 // FMS_ACCEL_CUBLASLT=0 shows the device's own products in place of cuBLASLt's.
-// GB/s count what an operation must read and write at least; TFLOP/s count multiply-adds as two.
+// GB/s count what an operation must read and write at least; TFLOP/s count multiply-adds as two. shareOfCopy is the bandwidth beside that of
+// the copy of the same dtype.
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import {
   AdamW,
   add,
   cast,
+  crossEntropy,
   cudaStatus,
+  dropout,
   Generator,
   layerNorm,
   linear,
+  lowRankLinear,
+  matmul,
   mul,
   noGrad,
   randn,
@@ -25,6 +30,7 @@ import {
   softmax,
   sum,
   synchronize,
+  tensor,
   workStats,
   zeros,
 } from "@fms-accel/tensor";
@@ -36,6 +42,7 @@ setDefaultDevice("cuda");
 const device = cudaStatus().devices[0].name;
 const generator = new Generator(1);
 const rows = [];
+let copyBandwidth = Number.NaN; // bytes a second, of the dtype at hand
 
 /** Seconds of one call: the best of several timings, each long enough to hide the launch. */
 function secondsOf(body) {
@@ -52,13 +59,15 @@ function secondsOf(body) {
 }
 
 function report(name, shape, dtype, body, { bytes, flops }) {
-  if (options.only !== undefined && !name.startsWith(options.only)) return;
+  if (options.only !== undefined && name !== "copy" && !name.startsWith(options.only)) return;
   const before = workStats("cuda").libraryProducts;
   const seconds = secondsOf(body);
   if (workStats("cuda").libraryProducts > before) name += " (cuBLASLt)";
   const row = { device, name, shape, dtype, microseconds: (seconds * 1e6).toFixed(1) };
   row.gigabytesPerSecond = bytes === undefined ? "" : (bytes / seconds / 1e9).toFixed(0);
   row.teraflops = flops === undefined ? "" : (flops / seconds / 1e12).toFixed(1);
+  if (name === "copy") copyBandwidth = bytes / seconds;
+  row.shareOfCopy = bytes === undefined ? "" : (bytes / seconds / copyBandwidth).toFixed(3);
   rows.push(row);
   console.log(Object.values(row).join("  "));
 }
@@ -87,6 +96,9 @@ for (const dtype of ["bfloat16", "float32"]) {
       bytes: 2 * count * size,
     });
     report("rmsNorm", shape, dtype, () => rmsNorm(x, weight, 1e-5), { bytes: 2 * count * size });
+    report("dropout", shape, dtype, () => dropout(x, 0.1, generator), { bytes: 2 * count * size });
+    const labels = tensor(Int32Array.from({ length: tokens }, (_, row) => (row * 31) % width));
+    report("crossEntropy", shape, dtype, () => crossEntropy(x, labels), { bytes: count * size });
     const heads = reshape(x, [1, tokens, width / 128, 128]);
     const phases = cast(randn([1, tokens, 1, 128], { generator }), dtype);
     report("rotary", shape, dtype, () => rotary(heads, phases, phases), { bytes: 2 * count * size });
@@ -102,9 +114,36 @@ for (const dtype of ["bfloat16", "float32"]) {
     for (const [m, k, n] of products) {
       const a = cast(randn([m, k], { generator }), dtype);
       const b = cast(randn([n, k], { generator }), dtype);
+      const c = cast(randn([m, n], { generator }), dtype);
       report("linear", `${m}x${k}x${n}`, dtype, () => linear(a, b), { flops: 2 * m * n * k });
+      report("linear, gradient of x", `${m}x${n}x${k}`, dtype, () => matmul(c, b), { flops: 2 * m * n * k });
+      report("linear, gradient of W", `${n}x${m}x${k}`, dtype, () => matmul(c, a, { transposeA: true }), {
+        flops: 2 * m * n * k,
+      });
+      const [down, up] = [randn([16, k], { generator }), randn([n, 16], { generator })];
+      report("linear with LoRA", `${m}x${k}x${n}, rank 16`, dtype, () => lowRankLinear(a, b, down, up, 1), {
+        flops: 2 * m * n * k + 32 * m * (n + k),
+      });
     }
   });
+  const normed = [x, weight].map((one) => {
+    const leaf = cast(one, dtype).detach();
+    leaf.requiresGrad = true;
+    return leaf;
+  });
+  report(
+    "rmsNorm forward and backward",
+    shape,
+    dtype,
+    () => {
+      rmsNorm(normed[0], normed[1], 1e-5).backward(y);
+      for (const one of normed) {
+        one.grad?.dispose();
+        one.grad = undefined;
+      }
+    },
+    { bytes: 5 * count * size }, // x and y; then x, the gradient of y and that of x
+  );
   const [batch, heads, length, dim] = [4, 32, 2048 / scale, 128];
   const [q, k, v] = [0, 1, 2].map(() => {
     const one = cast(randn([batch, heads, length, dim], { generator }), dtype);

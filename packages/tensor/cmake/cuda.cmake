@@ -19,6 +19,7 @@ set(CUDA_KERNEL_SOURCES
   native/cuda/flash_attention_backward.cu
   native/cuda/indexing.cu
   native/cuda/matmul.cu
+  native/cuda/matmul_bf16.cu
   native/cuda/optimizer.cu
   native/cuda/random.cu
   native/cuda/reduce.cu
@@ -47,12 +48,23 @@ if(FMS_ACCEL_NVCC AND NOT FMS_ACCEL_CUDA STREQUAL "off")
   get_filename_component(CUDA_ROOT ${CUDA_ROOT} DIRECTORY)
   get_filename_component(CUDA_ROOT ${CUDA_ROOT} DIRECTORY)
   find_library(CUDART_STATIC cudart_static PATHS ${CUDA_ROOT}/lib64 ${CUDA_ROOT}/lib REQUIRED NO_DEFAULT_PATH)
+  # Code for 8.6 and 8.9 is made from the PTX of 8.0: no kernel asks for more, and nvcc's first half, the longer one, runs once for the three.
   set(GENCODE "")
+  set(AMPERE ${FMS_ACCEL_CUDA_ARCHITECTURES})
+  list(FILTER AMPERE INCLUDE REGEX "^8")
+  if(AMPERE)
+    list(GET AMPERE 0 OLDEST)
+    list(TRANSFORM AMPERE PREPEND sm_)
+    list(JOIN AMPERE "," AMPERE_CODES)
+    list(APPEND GENCODE "-gencode=arch=compute_${OLDEST},code=[${AMPERE_CODES}]")
+  endif()
   foreach(ARCHITECTURE IN LISTS FMS_ACCEL_CUDA_ARCHITECTURES)
-    list(APPEND GENCODE -gencode arch=compute_${ARCHITECTURE},code=sm_${ARCHITECTURE})
+    if(NOT ARCHITECTURE MATCHES "^8")
+      list(APPEND GENCODE -gencode=arch=compute_${ARCHITECTURE},code=sm_${ARCHITECTURE})
+    endif()
   endforeach()
   # PTX for what comes after: of 90 rather than 90a, whose code runs on no other architecture.
-  list(APPEND GENCODE -gencode arch=compute_90,code=compute_90)
+  list(APPEND GENCODE -gencode=arch=compute_90,code=compute_90)
   string(REPLACE ";" ", " ARCHITECTURE_LIST "${FMS_ACCEL_CUDA_ARCHITECTURES}")
   set(CUDA_OBJECTS "")
   foreach(SOURCE IN LISTS CUDA_KERNEL_SOURCES)
@@ -61,7 +73,7 @@ if(FMS_ACCEL_NVCC AND NOT FMS_ACCEL_CUDA STREQUAL "off")
     add_custom_command(
       OUTPUT ${OBJECT}
       COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_CURRENT_BINARY_DIR}/cuda
-      COMMAND ${FMS_ACCEL_NVCC} -std=c++20 -O3 ${GENCODE} --expt-relaxed-constexpr -Werror all-warnings -Xfatbin=-compress-all -Xcompiler=-fPIC,-fvisibility=hidden
+      COMMAND ${CMAKE_CXX_COMPILER_LAUNCHER} ${FMS_ACCEL_NVCC} -std=c++20 -O3 ${GENCODE} --expt-relaxed-constexpr -Werror all-warnings -Xfatbin=-compress-all -Xcompiler=-fPIC,-fvisibility=hidden
         -I${CMAKE_CURRENT_SOURCE_DIR}/native -MD -MF ${OBJECT}.d -c ${CMAKE_CURRENT_SOURCE_DIR}/${SOURCE} -o ${OBJECT}
       DEPENDS ${SOURCE}
       DEPFILE ${OBJECT}.d

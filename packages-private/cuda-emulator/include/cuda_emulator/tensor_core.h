@@ -36,6 +36,13 @@ inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_
 inline void copy_async_16(void* to, const void* from, bool is_inside, CUDA_EMULATOR_SITE) {
   copy_async(to, from, 16, is_inside ? 16 : 0, site);
 }
+inline void copy_async_up_to_16(void* to, const void* from, int bytes, CUDA_EMULATOR_SITE) {
+  copy_async(to, from, 16, bytes, site);
+}
+template <int GroupsLeft>
+void copy_async_wait() {
+  copy_async_wait(GroupsLeft);
+}
 inline void copy_async_wait_all() { copy_async_wait(0); }
 
 }  // namespace cuda_emulator

@@ -121,6 +121,10 @@ Columns columns_of(int64_t across, int64_t along, int64_t across_stride, int64_t
   return x;
 }
 
+int type_of(DType dtype) {
+  return dtype == DType::kFloat32 ? kReal32 : dtype == DType::kFloat16 ? kReal16 : kRealBFloat16;
+}
+
 uint32_t alignment_of(const void* data) {
   const auto address = reinterpret_cast<uintptr_t>(data);
   uint32_t alignment = 256;
@@ -135,7 +139,7 @@ struct Plan {
   Algorithm algorithm{};
   size_t workspace_bytes = 0;
 };
-using Key = std::array<int64_t, 21>;
+using Key = std::array<int64_t, 18>;
 
 struct PerDevice {
   Handle handle = nullptr;
@@ -173,14 +177,14 @@ Plan make_plan(const Product& p, const Columns& left, const Columns& right, cons
   };
   set(kTransposeA, left.operation);
   set(kTransposeB, right.operation);
-  const int c_type = p.c.dtype == DType::kFloat32 ? kReal32 : kRealBFloat16;
+  const int type = type_of(p.a.dtype), c_type = type_of(p.c.dtype);
   if (p.bias != nullptr) {
     set(kEpilogue, kEpilogueBias);
     set(kBiasPointer, p.bias);
     set(kBiasType, c_type);
   }
-  plan.a = layout_of(left, kRealBFloat16, p.inner, p.b.inner_stride);
-  plan.b = layout_of(right, kRealBFloat16, p.inner, p.a.inner_stride);
+  plan.a = layout_of(left, type, p.inner, p.b.inner_stride);
+  plan.b = layout_of(right, type, p.inner, p.a.inner_stride);
   plan.c = layout_of(result, c_type, p.inner, p.c.inner_stride);
   Preference preference = nullptr;
   require_success("a preference", call.create_preference(&preference));
@@ -202,18 +206,21 @@ Plan make_plan(const Product& p, const Columns& left, const Columns& right, cons
   return plan;
 }
 
-}  // namespace
+// Operands of one dtype that the product does not round first: their products are exact in float32,
+// or the multiply-adds of float32 itself (no TF32).
+bool is_its_kind(const Product& p) {
+  const bool is_exact =
+      p.a.dtype == p.b.dtype &&
+      (p.a.dtype == DType::kBFloat16 || (p.compute == Compute::kFloat32 && is_floating(p.a.dtype)));
+  return is_exact && (p.c.dtype == p.a.dtype || p.c.dtype == DType::kFloat32) && p.tail_k == 0 &&
+         p.row_factors == nullptr && p.outer == 1 && p.a.divisor == 1 && p.b.divisor == 1 &&
+         p.k > 0 && (p.bias == nullptr || p.bias_dtype == p.c.dtype) && p.c.column_stride == 1 &&
+         p.c.row_stride >= p.n && p.inner <= INT32_MAX;
+}
 
-std::string cublaslt_description() { return library().description; }
-
-bool multiply_by_cublaslt(const Product& p) {
-  const bool is_its_kind = p.compute == Compute::kBFloat16 && p.a.dtype == DType::kBFloat16 &&
-                           p.b.dtype == DType::kBFloat16 && p.c.dtype != DType::kFloat16 &&
-                           p.tail_k == 0 && p.row_factors == nullptr && p.outer == 1 &&
-                           p.a.divisor == 1 && p.b.divisor == 1 && p.k > 0 &&
-                           (p.bias == nullptr || p.bias_dtype == p.c.dtype) &&
-                           p.c.column_stride == 1 && p.c.row_stride >= p.n && p.inner <= INT32_MAX;
-  if (!is_its_kind || !library().is_open) return false;
+// Where `runs` is false, only whether it could be.
+bool multiply_untailed(const Product& p, bool runs) {
+  if (!is_its_kind(p)) return false;
   const Columns left = columns_of(p.n, p.k, p.b.column_stride, p.b.row_stride, true),
                 right = columns_of(p.m, p.k, p.a.row_stride, p.a.column_stride, false);
   if (!left.fits || !right.fits) return false;
@@ -233,9 +240,8 @@ bool multiply_by_cublaslt(const Product& p) {
                    p.a.inner_stride,
                    p.b.inner_stride,
                    p.c.inner_stride,
-                   static_cast<int64_t>(p.c.dtype),
-                   p.bias != nullptr,
-                   p.beta != 0.0f,
+                   type_of(p.a.dtype) * 100 + type_of(p.c.dtype),
+                   (p.bias != nullptr) * 2 + (p.beta != 0.0f),
                    alignment_of(p.a.data),
                    alignment_of(p.b.data),
                    alignment_of(p.c.data),
@@ -246,7 +252,7 @@ bool multiply_by_cublaslt(const Product& p) {
   if (found == device.plans.end())
     found = device.plans.emplace(key, make_plan(p, left, right, result, device.handle)).first;
   const Plan& plan = found->second;
-  if (!plan.is_known) return false;
+  if (!plan.is_known || !runs) return plan.is_known;
   const Functions& call = library().call;
   if (p.bias != nullptr)
     require_success("a bias", call.set_matmul(plan.matmul, kBiasPointer, &p.bias, sizeof p.bias));
@@ -261,6 +267,28 @@ bool multiply_by_cublaslt(const Product& p) {
                   workspace.as<void>(), plan.workspace_bytes, current_stream()));
   count_library_product();
   return true;
+}
+
+}  // namespace
+
+std::string cublaslt_description() { return library().description; }
+
+bool multiply_by_cublaslt(const Product& p) {
+  if (!library().is_open) return false;
+  if (p.tail_k == 0) return multiply_untailed(p, true);
+  Product whole = p;
+  whole.tail_k = 0;
+  whole.beta = 1;
+  if (!multiply_untailed(whole, false)) return false;
+  // The tail first: what is small is rounded to C's dtype in between, and the sum only once.
+  Product tail = p;
+  tail.a = p.a_tail;
+  tail.b = p.b_tail;
+  tail.k = p.tail_k;
+  tail.tail_k = 0;
+  tail.bias = nullptr;
+  multiply(tail);
+  return multiply_untailed(whole, true);
 }
 
 }  // namespace fms_accel::cuda

@@ -12,8 +12,9 @@ namespace fms_accel::cuda {
 // Its version, or why it is not used.
 std::string cublaslt_description();
 
-// False where the product is not of its kind, or where it knows no way: bfloat16 operands with one
-// contiguous direction, no low-rank tail, one batch stride.
+// False where the product is not of its kind, or where it knows no way: operands of one dtype with
+// one contiguous direction and one batch stride. A low-rank tail is a product of its own (by the
+// device's kernels where its operands are of another kind), to which the rest is added.
 bool multiply_by_cublaslt(const Product& product);
 
 }  // namespace fms_accel::cuda

@@ -12,8 +12,8 @@ using MatmulDescription = void*;
 using Layout = void*;
 using Preference = void*;
 
-constexpr int kReal32 = 0, kRealBFloat16 = 14;  // cudaDataType
-constexpr int kCompute32 = 68;                  // CUBLAS_COMPUTE_32F
+constexpr int kReal32 = 0, kReal16 = 2, kRealBFloat16 = 14;  // cudaDataType
+constexpr int kCompute32 = 68;                               // CUBLAS_COMPUTE_32F
 constexpr int kTransposeA = 3, kTransposeB = 4, kEpilogue = 7, kBiasPointer = 8, kBiasType = 26;
 constexpr uint32_t kEpilogueBias = 4;
 constexpr int kBatchCount = 5, kBatchStride = 6;      // of a layout

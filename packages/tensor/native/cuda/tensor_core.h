@@ -40,21 +40,27 @@ __device__ __forceinline__ void mma_bf16(float (&d)[4], const uint32_t (&a)[4], 
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-// 16 bytes from device to shared memory, or zeros where not `is_inside`; they are there after
-// copy_async_wait_all and a barrier.
-__device__ __forceinline__ void copy_async_16(void* to, const void* from, bool is_inside) {
+// 16 bytes of shared memory: the first `bytes` from device memory and zeros behind them. Copies of
+// a thread make groups, closed by copy_async_commit; they are there after the thread waited for
+// their group and a barrier.
+__device__ __forceinline__ void copy_async_up_to_16(void* to, const void* from, int bytes) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
                :
-               : "r"(shared_address(to)), "l"(__cvta_generic_to_global(from)),
-                 "r"(is_inside ? 16 : 0)
+               : "r"(shared_address(to)), "l"(__cvta_generic_to_global(from)), "r"(bytes)
                : "memory");
+}
+__device__ __forceinline__ void copy_async_16(void* to, const void* from, bool is_inside) {
+  copy_async_up_to_16(to, from, is_inside ? 16 : 0);
 }
 __device__ __forceinline__ void copy_async_commit() {
   asm volatile("cp.async.commit_group;" ::: "memory");
 }
-__device__ __forceinline__ void copy_async_wait_all() {
-  asm volatile("cp.async.wait_group 0;" ::: "memory");
+// For all groups of the thread but the last `GroupsLeft`.
+template <int GroupsLeft>
+__device__ __forceinline__ void copy_async_wait() {
+  asm volatile("cp.async.wait_group %0;" : : "n"(GroupsLeft) : "memory");
 }
+__device__ __forceinline__ void copy_async_wait_all() { copy_async_wait<0>(); }
 
 }  // namespace fms_accel::cuda
 
@@ -65,6 +71,8 @@ __device__ __forceinline__ void copy_async_wait_all() {
 namespace fms_accel::cuda {
 using ::cuda_emulator::copy_async_16;
 using ::cuda_emulator::copy_async_commit;
+using ::cuda_emulator::copy_async_up_to_16;
+using ::cuda_emulator::copy_async_wait;
 using ::cuda_emulator::copy_async_wait_all;
 using ::cuda_emulator::ldmatrix_x4;
 using ::cuda_emulator::ldmatrix_x4_transposed;

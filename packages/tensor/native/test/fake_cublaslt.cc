@@ -26,6 +26,7 @@ struct Matrix {
 
 float read(const void* data, int type, int64_t i) {
   if (type == kReal32) return static_cast<const float*>(data)[i];
+  if (type == kReal16) return static_cast<float>(static_cast<const _Float16*>(data)[i]);
   const uint32_t bits = static_cast<uint32_t>(static_cast<const uint16_t*>(data)[i]) << 16;
   float value;
   memcpy(&value, &bits, sizeof value);
@@ -34,6 +35,10 @@ float read(const void* data, int type, int64_t i) {
 void write(void* data, int type, int64_t i, float value) {
   if (type == kReal32) {
     static_cast<float*>(data)[i] = value;
+    return;
+  }
+  if (type == kReal16) {
+    static_cast<_Float16*>(data)[i] = static_cast<_Float16>(value);
     return;
   }
   uint32_t bits;
@@ -52,7 +57,9 @@ Code set(T& to, const void* value, size_t bytes) {
 bool fits(const Matmul& m, const Matrix& a, const Matrix& b, const Matrix& d) {
   const bool turns_a = m.operations[0] == kTransposed, turns_b = m.operations[1] == kTransposed;
   const int64_t k = turns_a ? a.rows : a.columns;
-  return (turns_a ? a.columns : a.rows) == d.rows && (turns_b ? b.rows : b.columns) == d.columns &&
+  return a.type == b.type && (d.type == a.type || d.type == kReal32) &&
+         (m.epilogue != kEpilogueBias || m.bias_type == d.type) &&
+         (turns_a ? a.columns : a.rows) == d.rows && (turns_b ? b.rows : b.columns) == d.columns &&
          (turns_b ? b.columns : b.rows) == k && a.stride >= a.rows && b.stride >= b.rows &&
          d.stride >= d.rows && a.batch == d.batch && b.batch == d.batch;
 }
@@ -144,13 +151,14 @@ Code cublasLtMatmul(Handle, MatmulDescription matmul, const void* alpha, const v
                   in_d = batch * z.batch_stride;
     for (int64_t column = 0; column < z.columns; ++column) {
       for (int64_t row = 0; row < z.rows; ++row) {
-        float sum = 0;
+        double sum = 0;
         for (int64_t l = 0; l < k; ++l) {
-          sum += read(a, x.type, in_a + (turns_a ? row * x.stride + l : l * x.stride + row)) *
-                 read(b, y.type, in_b + (turns_b ? l * y.stride + column : column * y.stride + l));
+          sum +=
+              double{read(a, x.type, in_a + (turns_a ? row * x.stride + l : l * x.stride + row))} *
+              read(b, y.type, in_b + (turns_b ? l * y.stride + column : column * y.stride + l));
         }
         const int64_t at = in_d + column * z.stride + row;
-        float value = factor * sum;
+        float value = factor * static_cast<float>(sum);
         if (keep != 0.0f) value += keep * read(c, z.type, at);
         if (m.epilogue == kEpilogueBias) value += read(m.bias, m.bias_type, row);
         write(d, z.type, at, value);

@@ -12,6 +12,8 @@ import {
   reshape,
   setDefaultDevice,
   slice,
+  lowRankLinear,
+  type DType,
   type Tensor,
   to,
   transpose,
@@ -69,10 +71,36 @@ describe("cuBLASLt", () => {
     expect(part).toEqual({ products: 1, difference: expect.closeTo(0, 2) });
   });
 
+  test.each(["float32", "float16"] as const)("multiplies %s", (dtype) => {
+    const found = given((move) =>
+      linear(
+        move(randomTensor([33, 40], { seed: 1, dtype })),
+        move(randomTensor([19, 40], { seed: 2, dtype })),
+        move(randomTensor([19], { seed: 3, dtype })),
+      ),
+    );
+    expect(found.products).toBe(1);
+    expect(found.difference).toBeLessThan(dtype === "float32" ? 1e-6 : 1e-3);
+  });
+
+  test("gets a layer with a low-rank tail as two products, the narrow ones being those that their dtypes make them", () => {
+    const tailed = (dtype: DType): { products: number; difference: number } =>
+      given((move) => {
+        const [a, b] = [randomTensor([8, 40], { seed: 3, dtype }), randomTensor([24, 8], { seed: 4, dtype })];
+        return lowRankLinear(move(half([33, 40], 1)), move(half([24, 40], 2)), move(a), move(b), 0.5, {
+          bias: move(half([24], 5)),
+        });
+      });
+    const all = tailed("bfloat16");
+    expect(all.products).toBe(3);
+    expect(all.difference).toBeLessThan(4e-3);
+    const mixed = tailed("float32");
+    expect(mixed.products).toBe(1);
+    expect(mixed.difference).toBeLessThan(4e-3);
+  });
+
   test("is not asked for products of another kind, and where it knows no way own kernels multiply", () => {
     for (const body of [
-      (move: (x: Tensor) => Tensor): Tensor =>
-        matmul(move(randomTensor([9, 16], { seed: 1 })), move(randomTensor([16, 5], { seed: 2 }))),
       (move: (x: Tensor) => Tensor): Tensor =>
         autocast("bfloat16", () => matmul(move(randomTensor([9, 16], { seed: 1 })), move(half([16, 5], 2)))),
       (move: (x: Tensor) => Tensor): Tensor => matmul(move(half([77, 16], 1)), move(half([16, 5], 2))),

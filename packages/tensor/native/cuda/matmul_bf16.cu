@@ -1,0 +1,286 @@
+// Products by tensor cores: tiles of bfloat16 in shared memory, ldmatrix and mma.m16n8k16, sums in
+// float32. A tile keeps its operand's own direction, so no transposition happens on the way. While
+// one tile is multiplied the next are on their way:
+//   where operands are bfloat16 with 16-byte rows: cp.async, two tiles ahead (a tail of other
+//   dtypes, which is short, is read and converted when its turn comes)
+//   else: through registers, converted, one tile ahead
+// Each element is summed over k in rising order by one warp, so its bits depend on its row, its
+// column and k, and both ways give the same.
+#include "cuda/product_kernels.h"
+#include "cuda/tensor_core.h"
+
+namespace fms_accel::cuda {
+namespace {
+
+constexpr int kThreads = 128;  // four warps in a square, each a quarter of the block's result
+constexpr int kDepth = 32;     // of a tile along k
+constexpr int kPad = 8;        // keeps the rows of a tile on different banks
+
+// A tile [Size lanes, kDepth] in shared memory, [lane][k] or [k][lane], and the share that this
+// thread brings of it: kEights runs of eight elements, kHop lanes or steps apart.
+template <int Size, bool AlongK>
+struct Tile {
+  static constexpr int kStride = (AlongK ? kDepth : Size) + kPad;
+  static constexpr int kElements = (AlongK ? Size : kDepth) * kStride;
+  static constexpr int kAcross = (AlongK ? kDepth : Size) / 8;
+  static constexpr int kHop = kThreads / kAcross;
+  static constexpr int kEights = Size * kDepth / 8 / kThreads;
+
+  static __device__ __forceinline__ int offset(int lane, int step) {
+    return AlongK ? lane * kStride + step : step * kStride + lane;
+  }
+  static __device__ __forceinline__ void place(int eight, int* lane, int* step) {
+    const int thread = static_cast<int>(threadIdx.x);
+    const int across = thread % kAcross * 8, down = thread / kAcross + eight * kHop;
+    *lane = AlongK ? down : across;
+    *step = AlongK ? across : down;
+  }
+};
+
+// Eight elements as bfloat16: along k from (lane, step) where AlongK, else along the lanes.
+template <bool AlongK>
+__device__ __forceinline__ uint4 load_eight(const Lanes& x, int64_t lane, int64_t step) {
+  const bool is_inside =
+      AlongK ? lane < x.lanes && step + 8 <= x.k : lane + 8 <= x.lanes && step < x.k;
+  const int64_t at = x.base + lane * x.lane_stride + step * x.k_stride;
+  if (is_inside && x.is_aligned && (AlongK ? x.k_stride : x.lane_stride) == 1) {
+    if (x.dtype == DType::kBFloat16)
+      return *reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(x.data) + at);
+    if (x.dtype == DType::kFloat32) {
+      const float4* from = reinterpret_cast<const float4*>(static_cast<const float*>(x.data) + at);
+      const float4 low = from[0], high = from[1];
+      return uint4{pack_bf16(low.x, low.y), pack_bf16(low.z, low.w), pack_bf16(high.x, high.y),
+                   pack_bf16(high.z, high.w)};
+    }
+  }
+  float values[8];
+#pragma unroll
+  for (int e = 0; e < 8; ++e) values[e] = AlongK ? x.at(lane, step + e) : x.at(lane + e, step);
+  return uint4{pack_bf16(values[0], values[1]), pack_bf16(values[2], values[3]),
+               pack_bf16(values[4], values[5]), pack_bf16(values[6], values[7])};
+}
+
+template <int Size, bool AlongK>
+__device__ __forceinline__ void read_tile(const Lanes& x, int64_t lane0, int64_t k0,
+                                          uint4 (&to)[Tile<Size, AlongK>::kEights]) {
+#pragma unroll
+  for (int i = 0; i < Tile<Size, AlongK>::kEights; ++i) {
+    int lane, step;
+    Tile<Size, AlongK>::place(i, &lane, &step);
+    to[i] = load_eight<AlongK>(x, lane0 + lane, k0 + step);
+  }
+}
+template <int Size, bool AlongK>
+__device__ __forceinline__ void put_tile(uint16_t* tile,
+                                         const uint4 (&from)[Tile<Size, AlongK>::kEights]) {
+#pragma unroll
+  for (int i = 0; i < Tile<Size, AlongK>::kEights; ++i) {
+    int lane, step;
+    Tile<Size, AlongK>::place(i, &lane, &step);
+    *reinterpret_cast<uint4*>(&tile[Tile<Size, AlongK>::offset(lane, step)]) = from[i];
+  }
+}
+// Starts copies of the tile; what lies outside of the operand becomes zeros.
+template <int Size, bool AlongK>
+__device__ __forceinline__ void start_tile(const Lanes& x, int64_t lane0, int64_t k0,
+                                           uint16_t* tile) {
+  using T = Tile<Size, AlongK>;
+  int first_lane, first_step;
+  T::place(0, &first_lane, &first_step);
+  const auto* const data = static_cast<const uint16_t*>(x.data);
+  const int64_t at = x.base + (lane0 + first_lane) * x.lane_stride + (k0 + first_step) * x.k_stride;
+  const int64_t hop = T::kHop * (AlongK ? x.lane_stride : x.k_stride);
+#pragma unroll
+  for (int i = 0; i < T::kEights; ++i) {
+    int lane, step;
+    T::place(i, &lane, &step);
+    const int64_t lanes_left = x.lanes - lane0 - lane, steps_left = x.k - k0 - step;
+    const int64_t along = AlongK ? steps_left : lanes_left,
+                  other = AlongK ? lanes_left : steps_left;
+    const int elements = other <= 0 || along <= 0 ? 0 : along < 8 ? static_cast<int>(along) : 8;
+    copy_async_up_to_16(&tile[T::offset(lane, step)], elements > 0 ? data + at + i * hop : data,
+                        2 * elements);
+  }
+}
+
+template <int Size, bool AAlongK, bool BAlongK, bool IsAsync>
+struct Stages {
+  static constexpr int kCount = IsAsync ? 3 : 2;
+  static constexpr int kElements = Tile<Size, AAlongK>::kElements + Tile<Size, BAlongK>::kElements;
+  static constexpr size_t kBytes = 2 * kCount * kElements;
+};
+
+template <int Size, bool AAlongK, bool BAlongK, bool IsAsync>
+__global__ void __launch_bounds__(kThreads) multiply_tiles(Part part) {
+  using TileA = Tile<Size, AAlongK>;
+  using TileB = Tile<Size, BAlongK>;
+  using Ring = Stages<Size, AAlongK, BAlongK, IsAsync>;
+  constexpr int kRows = Size / 2 / 16, kColumns = Size / 2 / 8;
+  DYNAMIC_SHARED(uint16_t, stages);
+  const Product& p = part.p;
+  const int64_t matrix = part.first + blockIdx.y, outer = matrix / p.inner,
+                inner = matrix % p.inner;
+  int64_t row0, column0;
+  place_of_block(part, &row0, &column0);
+  row0 *= Size, column0 *= Size;
+  const int warp = static_cast<int>(threadIdx.x) / 32, l = static_cast<int>(threadIdx.x) % 32;
+  const int warp_row = warp / 2 * (Size / 2), warp_column = warp % 2 * (Size / 2);
+
+  float sums[kRows][kColumns][4];
+#pragma unroll
+  for (int i = 0; i < kRows; ++i) {
+#pragma unroll
+    for (int j = 0; j < kColumns; ++j) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) sums[i][j][e] = 0.0f;
+    }
+  }
+
+  // Tiles are brought in order, those of A · B and then those of the tail.
+  Lanes a = lanes_of_a(p, 0, outer, inner), b = lanes_of_b(p, 0, outer, inner);
+  int64_t k0 = 0;
+  const int64_t tiles = ceil_div(p.k, kDepth) + ceil_div(p.tail_k, kDepth);
+  int64_t started = 0;
+  bool in_tail = false;
+  uint4 next_a[TileA::kEights], next_b[TileB::kEights];
+  const auto stage_of = [&](int64_t tile) {
+    return stages + tile % Ring::kCount * Ring::kElements;
+  };
+  const auto start_next = [&] {
+    if (started < tiles) {
+      if (k0 >= a.k && !in_tail) {
+        a = lanes_of_a(p, 1, outer, inner);
+        b = lanes_of_b(p, 1, outer, inner);
+        k0 = 0;
+        in_tail = true;
+      }
+      uint16_t* const stage = stage_of(started);
+      if (IsAsync && (!in_tail || part.copies_tail)) {
+        start_tile<Size, AAlongK>(a, row0, k0, stage);
+        start_tile<Size, BAlongK>(b, column0, k0, stage + TileA::kElements);
+      } else {
+        read_tile<Size, AAlongK>(a, row0, k0, next_a);
+        read_tile<Size, BAlongK>(b, column0, k0, next_b);
+        if constexpr (IsAsync) {
+          put_tile<Size, AAlongK>(stage, next_a);
+          put_tile<Size, BAlongK>(stage + TileA::kElements, next_b);
+        }
+      }
+      k0 += kDepth;
+    }
+    ++started;
+    if constexpr (IsAsync) copy_async_commit();  // one group a tile, an empty one behind the last
+  };
+  const auto put_next = [&] {
+    if (IsAsync || started > tiles) return;
+    uint16_t* const stage = stage_of(started - 1);
+    put_tile<Size, AAlongK>(stage, next_a);
+    put_tile<Size, BAlongK>(stage + TileA::kElements, next_b);
+  };
+
+#pragma unroll
+  for (int i = 0; i + 1 < Ring::kCount; ++i) {
+    start_next();
+    put_next();
+  }
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    if constexpr (IsAsync) copy_async_wait<Ring::kCount - 2>();
+    __syncthreads();  // the tile is there, and the one before has been read: its stage is free
+    start_next();
+    const uint16_t* const tile_a = stage_of(tile);
+    const uint16_t* const tile_b = tile_a + TileA::kElements;
+#pragma unroll
+    for (int step = 0; step < kDepth; step += 16) {
+      uint32_t fragments_a[kRows][4], fragments_b[kColumns / 2][4];
+#pragma unroll
+      for (int i = 0; i < kRows; ++i) {
+        const int lane0 = warp_row + i * 16;
+        if constexpr (AAlongK) {
+          ldmatrix_x4(fragments_a[i],
+                      &tile_a[TileA::offset(lane0 + l / 8 % 2 * 8 + l % 8, step + l / 16 * 8)]);
+        } else {
+          ldmatrix_x4_transposed(
+              fragments_a[i],
+              &tile_a[TileA::offset(lane0 + l / 8 % 2 * 8, step + l / 16 * 8 + l % 8)]);
+        }
+      }
+#pragma unroll
+      for (int j = 0; j < kColumns / 2; ++j) {
+        const int lane0 = warp_column + j * 16;
+        if constexpr (BAlongK) {
+          ldmatrix_x4(fragments_b[j],
+                      &tile_b[TileB::offset(lane0 + l / 16 * 8 + l % 8, step + l / 8 % 2 * 8)]);
+        } else {
+          ldmatrix_x4_transposed(
+              fragments_b[j],
+              &tile_b[TileB::offset(lane0 + l / 16 * 8, step + l / 8 % 2 * 8 + l % 8)]);
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < kRows; ++i) {
+#pragma unroll
+        for (int j = 0; j < kColumns; ++j) {
+          mma_bf16(sums[i][j], fragments_a[i], fragments_b[j / 2][j % 2 * 2],
+                   fragments_b[j / 2][j % 2 * 2 + 1]);
+        }
+      }
+    }
+    put_next();
+  }
+  if constexpr (IsAsync) copy_async_wait_all();
+  const int64_t c_base = base_of(p.c, outer, inner);
+#pragma unroll
+  for (int i = 0; i < kRows; ++i) {
+#pragma unroll
+    for (int j = 0; j < kColumns; ++j) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        store_pair(part, matrix, c_base, row0 + warp_row + i * 16 + l / 4 + half * 8,
+                   column0 + warp_column + j * 8 + l % 4 * 2, sums[i][j][2 * half],
+                   sums[i][j][2 * half + 1]);
+      }
+    }
+  }
+}
+
+// Whether every run of eight elements along the contiguous direction begins at 16 bytes.
+bool takes_copies(const ProductOperand& x, bool along_rows) {
+  const int64_t contiguous = along_rows ? x.column_stride : x.row_stride,
+                other = along_rows ? x.row_stride : x.column_stride;
+  return x.dtype == DType::kBFloat16 && reinterpret_cast<uintptr_t>(x.data) % 16 == 0 &&
+         contiguous == 1 && other % 8 == 0 && x.outer_stride % 8 == 0 && x.inner_stride % 8 == 0;
+}
+
+template <int Size, bool AAlongK, bool BAlongK>
+void launch_tiles(const Product& p) {
+  // Rows of B run across the result: contiguous ones are its lanes.
+  const auto take_copies = [](const ProductOperand& a, const ProductOperand& b) {
+    return takes_copies(a, AAlongK) && takes_copies(b, !BAlongK);
+  };
+  if (take_copies(p.a, p.b)) {
+    launch_product(multiply_tiles<Size, AAlongK, BAlongK, true>, Size, kThreads,
+                   Stages<Size, AAlongK, BAlongK, true>::kBytes, p,
+                   p.tail_k > 0 && take_copies(p.a_tail, p.b_tail));
+  } else {
+    launch_product(multiply_tiles<Size, AAlongK, BAlongK, false>, Size, kThreads,
+                   Stages<Size, AAlongK, BAlongK, false>::kBytes, p);
+  }
+}
+template <int Size>
+void launch_size(const Product& p) {
+  const bool a_along_k = p.a.column_stride <= p.a.row_stride,
+             b_along_k = p.b.row_stride <= p.b.column_stride;
+  if (a_along_k) {
+    b_along_k ? launch_tiles<Size, true, true>(p) : launch_tiles<Size, true, false>(p);
+  } else {
+    b_along_k ? launch_tiles<Size, false, true>(p) : launch_tiles<Size, false, false>(p);
+  }
+}
+
+}  // namespace
+
+void multiply_bf16(const Product& p) {
+  is_large_product(p) ? launch_size<128>(p) : launch_size<64>(p);
+}
+
+}  // namespace fms_accel::cuda

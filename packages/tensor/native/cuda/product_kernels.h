@@ -1,0 +1,131 @@
+// What the kernels of products share (matmul.cu, matmul_bf16.cu): their part of a launch, operands
+// as lanes times k, and what becomes of a sum.
+#pragma once
+#include "cuda/elements.h"
+#include "cuda/product.h"
+
+namespace fms_accel::cuda {
+
+// What a kernel gets. `first` is the first matrix of its part of the batch; the result has
+// `block_rows` x `block_columns` blocks.
+struct Part {
+  Product p;
+  int64_t first;
+  unsigned block_rows, block_columns;
+  bool copies_tail;   // whether asynchronous copies bring the tail
+  bool stores_pairs;  // two neighbours in a row, the first at an even column, are one aligned store
+};
+
+// The block's place in the result. Blocks that run at the same time cover a rectangle rather than a
+// row, so that they share what they read of both operands.
+__device__ __forceinline__ void place_of_block(const Part& part, int64_t* row, int64_t* column) {
+  constexpr unsigned kGroup = 8;  // rows of blocks
+  const unsigned group = blockIdx.x / (kGroup * part.block_columns),
+                 within = blockIdx.x % (kGroup * part.block_columns), first = group * kGroup;
+  const unsigned height = part.block_rows - first < kGroup ? part.block_rows - first : kGroup;
+  *row = first + within % height;
+  *column = within / height;
+}
+
+__device__ __forceinline__ int64_t base_of(const ProductOperand& x, int64_t outer, int64_t inner) {
+  return outer * x.outer_stride + inner / x.divisor * x.inner_stride;
+}
+
+// alpha * sum + beta * C + bias, `at` being the element's place in C.
+__device__ __forceinline__ float result_of(const Product& p, int64_t matrix, int64_t row,
+                                           int64_t column, int64_t at, float sum) {
+  if (p.row_factors != nullptr) sum *= p.row_factors[matrix * p.m + row];
+  float value = p.alpha * sum;
+  if (p.beta != 0.0f) value += p.beta * load<float>(p.c.data, p.c.dtype, at);
+  if (p.bias != nullptr) value += load<float>(p.bias, p.bias_dtype, column);
+  return value;
+}
+__device__ __forceinline__ void store_element(const Product& p, int64_t matrix, int64_t c_base,
+                                              int64_t row, int64_t column, float sum) {
+  if (row >= p.m || column >= p.n) return;
+  const int64_t at = c_base + row * p.c.row_stride + column;
+  store<float>(const_cast<void*>(p.c.data), p.c.dtype, at,
+               result_of(p, matrix, row, column, at, sum));
+}
+// Columns `column`, which is even, and the next.
+__device__ __forceinline__ void store_pair(const Part& part, int64_t matrix, int64_t c_base,
+                                           int64_t row, int64_t column, float first, float second) {
+  const Product& p = part.p;
+  if (!part.stores_pairs || column + 1 >= p.n) {
+    store_element(p, matrix, c_base, row, column, first);
+    store_element(p, matrix, c_base, row, column + 1, second);
+    return;
+  }
+  if (row >= p.m) return;
+  const int64_t at = c_base + row * p.c.row_stride + column;
+  first = result_of(p, matrix, row, column, at, first);
+  second = result_of(p, matrix, row, column + 1, at + 1, second);
+  void* const data = const_cast<void*>(p.c.data);
+  if (p.c.dtype == DType::kFloat32) {
+    *reinterpret_cast<float2*>(static_cast<float*>(data) + at) = float2{first, second};
+  } else {
+    *reinterpret_cast<unsigned*>(static_cast<uint16_t*>(data) + at) = pack_bf16(first, second);
+  }
+}
+
+// One operand as lanes (rows of A, columns of B) times k.
+struct Lanes {
+  const void* data;
+  DType dtype;
+  int64_t base, lane_stride, k_stride, lanes, k;
+  bool is_aligned;  // eight elements along the contiguous direction are one or two vector loads
+
+  __device__ __forceinline__ float at(int64_t lane, int64_t step) const {
+    if (lane >= lanes || step >= k) return 0.0f;
+    return load<float>(data, dtype, base + lane * lane_stride + step * k_stride);
+  }
+};
+
+__device__ __forceinline__ bool takes_vectors(const ProductOperand& x, int64_t base,
+                                              int64_t other_stride) {
+  const int64_t unit = x.dtype == DType::kFloat32 ? 4 : 8;
+  return reinterpret_cast<uintptr_t>(x.data) % 16 == 0 && base % unit == 0 &&
+         other_stride % unit == 0;
+}
+// Section 0 is A · B, section 1 the tail.
+__device__ __forceinline__ Lanes lanes_of_a(const Product& p, int section, int64_t outer,
+                                            int64_t inner) {
+  const ProductOperand& x = section == 0 ? p.a : p.a_tail;
+  const int64_t base = base_of(x, outer, inner);
+  const int64_t other = x.column_stride == 1 ? x.row_stride : x.column_stride;
+  return {x.data,
+          x.dtype,
+          base,
+          x.row_stride,
+          x.column_stride,
+          p.m,
+          section == 0 ? p.k : p.tail_k,
+          takes_vectors(x, base, other)};
+}
+__device__ __forceinline__ Lanes lanes_of_b(const Product& p, int section, int64_t outer,
+                                            int64_t inner) {
+  const ProductOperand& x = section == 0 ? p.b : p.b_tail;
+  const int64_t base = base_of(x, outer, inner);
+  const int64_t other = x.row_stride == 1 ? x.column_stride : x.row_stride;
+  return {x.data,
+          x.dtype,
+          base,
+          x.column_stride,
+          x.row_stride,
+          p.n,
+          section == 0 ? p.k : p.tail_k,
+          takes_vectors(x, base, other)};
+}
+
+// Whether blocks of 128 x 128 are enough to keep a device busy.
+inline bool is_large_product(const Product& p) {
+  return ceil_div(p.m, 128) * ceil_div(p.n, 128) * p.outer * p.inner >= 64;
+}
+// Launches `kernel` for each matrix of the batch: blocks of `size` x `size` of the result.
+void launch_product(void (*kernel)(Part), int64_t size, unsigned threads, size_t shared_bytes,
+                    const Product& product, bool copies_tail = false);
+
+// matmul_bf16.cu: operands rounded to bfloat16, multiplied by tensor cores.
+void multiply_bf16(const Product& product);
+
+}  // namespace fms_accel::cuda
