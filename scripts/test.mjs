@@ -95,7 +95,7 @@ async function runEmulated() {
   const cublasLt = { ...onCuda("1"), FMS_ACCEL_CUBLASLT: join(build, "Release", "libfake_cublaslt.so") };
   const products = ["cuda/cublaslt", "matmul", "low-rank-linear"].map((name) => `packages/tensor/test/${name}.test.ts`);
   await runVitest("products by what stands in for cuBLASLt", products, cublasLt);
-  const raced = ["softmax", "cross-entropy", "adamw", "clip-grad-norm", "rms-norm"].map(
+  const raced = ["cuda/products", "softmax", "cross-entropy", "adamw", "clip-grad-norm", "rms-norm"].map(
     (name) => `packages/tensor/test/${name}.test.ts`,
   );
   await runVitest("races and accesses out of bounds in its kernels", raced, onCuda("checked"));

@@ -51,7 +51,7 @@ for dtype in (torch.bfloat16, torch.float32):
     report("silu", shape, dtype, lambda: F.silu(x), 2 * count * size)
     report("softmax", shape, dtype, lambda: x.softmax(-1), 2 * count * size)
     report("rmsNorm", shape, dtype, lambda: F.rms_norm(x, (width,), weight, 1e-5), 2 * count * size)
-    for m, k, n in ((4096, 4096, 4096), (8192, 4096, 11008), (8192, 16, 4096)):
+    for m, k, n in ((4096, 4096, 4096), (8192, 4096, 11008), (8192, 2048, 2048), (2048, 576, 1536)):
         a, b = torch.randn(m, k, device="cuda", dtype=dtype), torch.randn(n, k, device="cuda", dtype=dtype)
         report("linear", f"{m}x{k}x{n}", dtype, lambda: F.linear(a, b), flops=2 * m * n * k)
     batch, heads, length, dim = 4, 32, 2048, 128

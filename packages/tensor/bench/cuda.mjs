@@ -75,11 +75,19 @@ function report(name, shape, dtype, body, { bytes, flops }) {
 /** A cell of CSV: numbers as they are, text in quotes. */
 const cell = (value) => (/^[\d.]+$/.test(value) ? value : JSON.stringify(value));
 
-const scale = options.quick ? 16 : 1;
+const tokens = options.quick ? 64 : 8192;
+const width = options.quick ? 512 : 4096;
+const shapesOfProducts = options.quick
+  ? [[64, 64, 64]]
+  : [
+      [4096, 4096, 4096],
+      [8192, 4096, 11008],
+      [8192, 2048, 2048],
+      [2048, 576, 1536],
+    ];
+const [batch, heads, length, dim] = options.quick ? [1, 2, 64, 128] : [4, 32, 2048, 128];
 for (const dtype of ["bfloat16", "float32"]) {
   const size = dtype === "bfloat16" ? 2 : 4;
-  const tokens = 8192 / scale;
-  const width = 4096;
   const count = tokens * width;
   const x = cast(randn([tokens, width], { generator }), dtype);
   const y = cast(randn([tokens, width], { generator }), dtype);
@@ -99,19 +107,14 @@ for (const dtype of ["bfloat16", "float32"]) {
     report("dropout", shape, dtype, () => dropout(x, 0.1, generator), { bytes: 2 * count * size });
     const labels = tensor(Int32Array.from({ length: tokens }, (_, row) => (row * 31) % width));
     report("crossEntropy", shape, dtype, () => crossEntropy(x, labels), { bytes: count * size });
-    const heads = reshape(x, [1, tokens, width / 128, 128]);
+    const inHeads = reshape(x, [1, tokens, width / 128, 128]);
     const phases = cast(randn([1, tokens, 1, 128], { generator }), dtype);
-    report("rotary", shape, dtype, () => rotary(heads, phases, phases), { bytes: 2 * count * size });
+    report("rotary", shape, dtype, () => rotary(inHeads, phases, phases), { bytes: 2 * count * size });
     const one = cast(randn([1, 1, width], { generator }), dtype);
     report("linear of one row", `1x${width}x${tokens}`, dtype, () => linear(one, x), { bytes: count * size });
     report("sum of rows", shape, dtype, () => sum(x, 1), { bytes: count * size });
     report("sum of columns", shape, dtype, () => sum(x, 0), { bytes: count * size });
-    const products = [
-      [4096, 4096, 4096],
-      [8192, 4096, 11008],
-      [8192, 16, 4096],
-    ].map((sizes) => sizes.map((n) => Math.ceil(n / scale)));
-    for (const [m, k, n] of products) {
+    for (const [m, k, n] of shapesOfProducts) {
       const a = cast(randn([m, k], { generator }), dtype);
       const b = cast(randn([n, k], { generator }), dtype);
       const c = cast(randn([m, n], { generator }), dtype);
@@ -144,7 +147,6 @@ for (const dtype of ["bfloat16", "float32"]) {
     },
     { bytes: 5 * count * size }, // x and y; then x, the gradient of y and that of x
   );
-  const [batch, heads, length, dim] = [4, 32, 2048 / scale, 128];
   const [q, k, v] = [0, 1, 2].map(() => {
     const one = cast(randn([batch, heads, length, dim], { generator }), dtype);
     one.requiresGrad = true;
@@ -172,9 +174,9 @@ for (const dtype of ["bfloat16", "float32"]) {
     { flops: 3.5 * flops },
   );
 }
-const parameter = randn([(64 << 20) / scale], { generator });
+const parameter = randn([options.quick ? 1 << 14 : 64 << 20], { generator });
 parameter.requiresGrad = true;
-parameter.grad = randn([(64 << 20) / scale], { generator });
+parameter.grad = randn([parameter.numel], { generator });
 const optimizer = new AdamW([{ params: [parameter] }], { lr: 1e-4 });
 report("AdamW", `${parameter.numel}`, "float32", () => optimizer.step(), { bytes: 7 * 4 * parameter.numel });
 

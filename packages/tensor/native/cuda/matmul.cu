@@ -101,10 +101,14 @@ __global__ void __launch_bounds__(256) multiply_float(Part part) {
   const int64_t c_base = base_of(p.c, outer, inner);
 #pragma unroll
   for (int i = 0; i < PerThread; ++i) {
+    const int64_t row = row0 + own_row + 16 * i;
+    if (row >= p.m) continue;
+    const float factor = factor_of_row(p, matrix, row);
 #pragma unroll
-    for (int j = 0; j < PerThread; ++j)
-      store_element(p, matrix, c_base, row0 + own_row + 16 * i, column0 + own_column + 16 * j,
-                    totals[i][j]);
+    for (int j = 0; j < PerThread; ++j) {
+      const int64_t column = column0 + own_column + 16 * j;
+      if (column < p.n) store_element(p, c_base, row, column, factor, totals[i][j]);
+    }
   }
 }
 
@@ -116,10 +120,8 @@ void launch_product(void (*kernel)(Part), int64_t size, unsigned threads, size_t
   check(rows * columns <= INT32_MAX, "matmul: a result of ", p.m, " x ", p.n,
         " is larger than one product on cuda makes");
   Part part{p, 0, static_cast<unsigned>(rows), static_cast<unsigned>(columns), copies_tail, false};
-  const auto is_even = [](int64_t stride) { return stride % 2 == 0; };
-  part.stores_pairs = p.c.dtype != DType::kFloat16 &&
-                      reinterpret_cast<uintptr_t>(p.c.data) % 8 == 0 && is_even(p.c.row_stride) &&
-                      is_even(p.c.outer_stride) && is_even(p.c.inner_stride);
+  part.stores_fours = reinterpret_cast<uintptr_t>(p.c.data) % 16 == 0 && p.c.row_stride % 4 == 0 &&
+                      p.c.outer_stride % 4 == 0 && p.c.inner_stride % 4 == 0;
   const int64_t matrices = p.outer * p.inner;
   for (; part.first < matrices; part.first += 65535) {
     launch(kernel,

@@ -53,11 +53,18 @@ __device__ __forceinline__ uint4 load_eight(const Lanes& x, int64_t lane, int64_
                    pack_bf16(high.z, high.w)};
     }
   }
-  float values[8];
-#pragma unroll
-  for (int e = 0; e < 8; ++e) values[e] = AlongK ? x.at(lane, step + e) : x.at(lane + e, step);
-  return uint4{pack_bf16(values[0], values[1]), pack_bf16(values[2], values[3]),
-               pack_bf16(values[4], values[5]), pack_bf16(values[6], values[7])};
+  uint64_t low = 0, high = 0;
+#pragma unroll 1
+  for (int e = 0; e < 8; ++e) {
+    const uint64_t bits = bf16_of_float(AlongK ? x.at(lane, step + e) : x.at(lane + e, step));
+    if (e < 4) {
+      low |= bits << 16 * e;
+    } else {
+      high |= bits << 16 * (e - 4);
+    }
+  }
+  return uint4{static_cast<unsigned>(low), static_cast<unsigned>(low >> 32),
+               static_cast<unsigned>(high), static_cast<unsigned>(high >> 32)};
 }
 
 template <int Size, bool AlongK>
@@ -108,6 +115,41 @@ struct Stages {
   static constexpr int kCount = IsAsync ? 3 : 2;
   static constexpr int kElements = Tile<Size, AAlongK>::kElements + Tile<Size, BAlongK>::kElements;
   static constexpr size_t kBytes = 2 * kCount * kElements;
+};
+
+// Sixteen rows of a warp's part of the result, on their way from registers to C; they lie where the
+// stages were.
+template <int Size>
+struct Strip {
+  static constexpr int kColumns = Size / 2, kStride = kColumns + 8, kElements = 16 * kStride;
+
+  static __device__ __forceinline__ void store(const Part& part, int64_t matrix, int64_t c_base,
+                                               int64_t row0, int64_t column0, const float* strip) {
+    const Product& p = part.p;
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+#pragma unroll 1
+    for (int e = 4 * lane; e < 16 * kColumns; e += 4 * 32) {
+      const int64_t row = row0 + e / kColumns, column = column0 + e % kColumns;
+      if (row >= p.m || column >= p.n) continue;
+      const float4 four =
+          *reinterpret_cast<const float4*>(strip + e / kColumns * kStride + e % kColumns);
+      const float sums[4] = {four.x, four.y, four.z, four.w};
+      const float factor = factor_of_row(p, matrix, row);
+      const int64_t at = c_base + row * p.c.row_stride + column, left = p.n - column;
+      const bool is_dense = part.stores_fours && left >= 4;
+      void* const c = const_cast<void*>(p.c.data);
+      float values[4] = {};
+      if (p.beta != 0.0f) load_run<float>(c, p.c.dtype, at, left, is_dense, values);
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        float value = p.alpha * (factor * sums[k]);
+        if (p.beta != 0.0f) value += p.beta * values[k];
+        if (p.bias != nullptr && k < left) value += load_floating(p.bias, p.bias_dtype, column + k);
+        values[k] = value;
+      }
+      store_run<float>(c, p.c.dtype, at, left, is_dense, values);
+    }
+  }
 };
 
 template <int Size, bool AAlongK, bool BAlongK, bool IsAsync>
@@ -178,56 +220,59 @@ __global__ void __launch_bounds__(kThreads) multiply_tiles(Part part) {
     put_tile<Size, BAlongK>(stage + TileA::kElements, next_b);
   };
 
-#pragma unroll
-  for (int i = 0; i + 1 < Ring::kCount; ++i) {
+  // Before tile 0 the first stages are filled.
+  for (int64_t tile = 1 - Ring::kCount; tile < tiles; ++tile) {
+    if (tile >= 0) {
+      if constexpr (IsAsync) copy_async_wait<Ring::kCount - 2>();
+      __syncthreads();  // the tile is there, and the one before has been read: its stage is free
+    }
     start_next();
-    put_next();
-  }
-  for (int64_t tile = 0; tile < tiles; ++tile) {
-    if constexpr (IsAsync) copy_async_wait<Ring::kCount - 2>();
-    __syncthreads();  // the tile is there, and the one before has been read: its stage is free
-    start_next();
-    const uint16_t* const tile_a = stage_of(tile);
-    const uint16_t* const tile_b = tile_a + TileA::kElements;
+    if (tile >= 0) {
+      const uint16_t* const tile_a = stage_of(tile);
+      const uint16_t* const tile_b = tile_a + TileA::kElements;
 #pragma unroll
-    for (int step = 0; step < kDepth; step += 16) {
-      uint32_t fragments_a[kRows][4], fragments_b[kColumns / 2][4];
+      for (int step = 0; step < kDepth; step += 16) {
+        uint32_t fragments_a[kRows][4], fragments_b[kColumns / 2][4];
 #pragma unroll
-      for (int i = 0; i < kRows; ++i) {
-        const int lane0 = warp_row + i * 16;
-        if constexpr (AAlongK) {
-          ldmatrix_x4(fragments_a[i],
-                      &tile_a[TileA::offset(lane0 + l / 8 % 2 * 8 + l % 8, step + l / 16 * 8)]);
-        } else {
-          ldmatrix_x4_transposed(
-              fragments_a[i],
-              &tile_a[TileA::offset(lane0 + l / 8 % 2 * 8, step + l / 16 * 8 + l % 8)]);
+        for (int i = 0; i < kRows; ++i) {
+          const int lane0 = warp_row + i * 16;
+          if constexpr (AAlongK) {
+            ldmatrix_x4(fragments_a[i],
+                        &tile_a[TileA::offset(lane0 + l / 8 % 2 * 8 + l % 8, step + l / 16 * 8)]);
+          } else {
+            ldmatrix_x4_transposed(
+                fragments_a[i],
+                &tile_a[TileA::offset(lane0 + l / 8 % 2 * 8, step + l / 16 * 8 + l % 8)]);
+          }
         }
-      }
 #pragma unroll
-      for (int j = 0; j < kColumns / 2; ++j) {
-        const int lane0 = warp_column + j * 16;
-        if constexpr (BAlongK) {
-          ldmatrix_x4(fragments_b[j],
-                      &tile_b[TileB::offset(lane0 + l / 16 * 8 + l % 8, step + l / 8 % 2 * 8)]);
-        } else {
-          ldmatrix_x4_transposed(
-              fragments_b[j],
-              &tile_b[TileB::offset(lane0 + l / 16 * 8, step + l / 8 % 2 * 8 + l % 8)]);
+        for (int j = 0; j < kColumns / 2; ++j) {
+          const int lane0 = warp_column + j * 16;
+          if constexpr (BAlongK) {
+            ldmatrix_x4(fragments_b[j],
+                        &tile_b[TileB::offset(lane0 + l / 16 * 8 + l % 8, step + l / 8 % 2 * 8)]);
+          } else {
+            ldmatrix_x4_transposed(
+                fragments_b[j],
+                &tile_b[TileB::offset(lane0 + l / 16 * 8, step + l / 8 % 2 * 8 + l % 8)]);
+          }
         }
-      }
 #pragma unroll
-      for (int i = 0; i < kRows; ++i) {
+        for (int i = 0; i < kRows; ++i) {
 #pragma unroll
-        for (int j = 0; j < kColumns; ++j) {
-          mma_bf16(sums[i][j], fragments_a[i], fragments_b[j / 2][j % 2 * 2],
-                   fragments_b[j / 2][j % 2 * 2 + 1]);
+          for (int j = 0; j < kColumns; ++j) {
+            mma_bf16(sums[i][j], fragments_a[i], fragments_b[j / 2][j % 2 * 2],
+                     fragments_b[j / 2][j % 2 * 2 + 1]);
+          }
         }
       }
     }
     put_next();
   }
   if constexpr (IsAsync) copy_async_wait_all();
+  __syncthreads();  // the last tile has been read
+  static_assert(4 * Strip<Size>::kElements * sizeof(float) <= Ring::kBytes);
+  float* const strip = reinterpret_cast<float*>(stages) + warp * Strip<Size>::kElements;
   const int64_t c_base = base_of(p.c, outer, inner);
 #pragma unroll
   for (int i = 0; i < kRows; ++i) {
@@ -235,11 +280,15 @@ __global__ void __launch_bounds__(kThreads) multiply_tiles(Part part) {
     for (int j = 0; j < kColumns; ++j) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        store_pair(part, matrix, c_base, row0 + warp_row + i * 16 + l / 4 + half * 8,
-                   column0 + warp_column + j * 8 + l % 4 * 2, sums[i][j][2 * half],
-                   sums[i][j][2 * half + 1]);
+        *reinterpret_cast<float2*>(
+            &strip[(l / 4 + half * 8) * Strip<Size>::kStride + j * 8 + l % 4 * 2]) =
+            float2{sums[i][j][2 * half], sums[i][j][2 * half + 1]};
       }
     }
+    __syncwarp();
+    Strip<Size>::store(part, matrix, c_base, row0 + warp_row + i * 16, column0 + warp_column,
+                       strip);
+    __syncwarp();
   }
 }
 

@@ -13,7 +13,8 @@ struct Part {
   int64_t first;
   unsigned block_rows, block_columns;
   bool copies_tail;   // whether asynchronous copies bring the tail
-  bool stores_pairs;  // two neighbours in a row, the first at an even column, are one aligned store
+  bool stores_fours;  // four neighbours in a row of C, at a column that is a multiple of four, are
+                      // aligned
 };
 
 // The block's place in the result. Blocks that run at the same time cover a rectangle rather than a
@@ -31,41 +32,33 @@ __device__ __forceinline__ int64_t base_of(const ProductOperand& x, int64_t oute
   return outer * x.outer_stride + inner / x.divisor * x.inner_stride;
 }
 
-// alpha * sum + beta * C + bias, `at` being the element's place in C.
-__device__ __forceinline__ float result_of(const Product& p, int64_t matrix, int64_t row,
-                                           int64_t column, int64_t at, float sum) {
-  if (p.row_factors != nullptr) sum *= p.row_factors[matrix * p.m + row];
-  float value = p.alpha * sum;
-  if (p.beta != 0.0f) value += p.beta * load<float>(p.c.data, p.c.dtype, at);
-  if (p.bias != nullptr) value += load<float>(p.bias, p.bias_dtype, column);
-  return value;
+// Elements of operands, which are floating: fewer cases than load() and store() have, in loops that
+// are unrolled many times.
+__device__ __forceinline__ float load_floating(const void* data, DType dtype, int64_t i) {
+  if (dtype == DType::kFloat32) return static_cast<const float*>(data)[i];
+  const uint16_t bits = static_cast<const uint16_t*>(data)[i];
+  return dtype == DType::kBFloat16 ? float_of_bf16(bits) : float_of_f16(bits);
 }
-__device__ __forceinline__ void store_element(const Product& p, int64_t matrix, int64_t c_base,
-                                              int64_t row, int64_t column, float sum) {
-  if (row >= p.m || column >= p.n) return;
-  const int64_t at = c_base + row * p.c.row_stride + column;
-  store<float>(const_cast<void*>(p.c.data), p.c.dtype, at,
-               result_of(p, matrix, row, column, at, sum));
-}
-// Columns `column`, which is even, and the next.
-__device__ __forceinline__ void store_pair(const Part& part, int64_t matrix, int64_t c_base,
-                                           int64_t row, int64_t column, float first, float second) {
-  const Product& p = part.p;
-  if (!part.stores_pairs || column + 1 >= p.n) {
-    store_element(p, matrix, c_base, row, column, first);
-    store_element(p, matrix, c_base, row, column + 1, second);
-    return;
-  }
-  if (row >= p.m) return;
-  const int64_t at = c_base + row * p.c.row_stride + column;
-  first = result_of(p, matrix, row, column, at, first);
-  second = result_of(p, matrix, row, column + 1, at + 1, second);
-  void* const data = const_cast<void*>(p.c.data);
-  if (p.c.dtype == DType::kFloat32) {
-    *reinterpret_cast<float2*>(static_cast<float*>(data) + at) = float2{first, second};
+__device__ __forceinline__ void store_floating(void* data, DType dtype, int64_t i, float value) {
+  if (dtype == DType::kFloat32) {
+    static_cast<float*>(data)[i] = value;
   } else {
-    *reinterpret_cast<unsigned*>(static_cast<uint16_t*>(data) + at) = pack_bf16(first, second);
+    static_cast<uint16_t*>(data)[i] =
+        dtype == DType::kBFloat16 ? bf16_of_float(value) : f16_of_float(value);
   }
+}
+
+// C = alpha * sum + beta * C + bias, `factor` times the sum where rows have factors.
+__device__ __forceinline__ void store_element(const Product& p, int64_t c_base, int64_t row,
+                                              int64_t column, float factor, float sum) {
+  const int64_t at = c_base + row * p.c.row_stride + column;
+  float value = p.alpha * (factor * sum);
+  if (p.beta != 0.0f) value += p.beta * load_floating(p.c.data, p.c.dtype, at);
+  if (p.bias != nullptr) value += load_floating(p.bias, p.bias_dtype, column);
+  store_floating(const_cast<void*>(p.c.data), p.c.dtype, at, value);
+}
+__device__ __forceinline__ float factor_of_row(const Product& p, int64_t matrix, int64_t row) {
+  return p.row_factors == nullptr ? 1.0f : p.row_factors[matrix * p.m + row];
 }
 
 // One operand as lanes (rows of A, columns of B) times k.
@@ -77,7 +70,7 @@ struct Lanes {
 
   __device__ __forceinline__ float at(int64_t lane, int64_t step) const {
     if (lane >= lanes || step >= k) return 0.0f;
-    return load<float>(data, dtype, base + lane * lane_stride + step * k_stride);
+    return load_floating(data, dtype, base + lane * lane_stride + step * k_stride);
   }
 };
 
