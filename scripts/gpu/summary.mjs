@@ -6,10 +6,10 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 const prefix = process.argv[2];
 if (prefix === undefined) throw new Error("expected the beginning of the names of the measured files");
 
+const cells = (line) => line.split(";").map((cell) => (cell.startsWith('"') ? JSON.parse(cell) : cell));
 /** Rows of a file that bench/cuda.mjs or peer/cuda_kernels.py wrote, none where it is missing. */
 function rowsOf(path) {
   if (!existsSync(path)) return [];
-  const cells = (line) => line.split(";").map((cell) => (cell.startsWith('"') ? JSON.parse(cell) : cell));
   const [names, ...lines] = readFileSync(path, "utf8").trim().split("\n").map(cells);
   return lines.map((line) => Object.fromEntries(line.map((cell, i) => [names[i], cell])));
 }
