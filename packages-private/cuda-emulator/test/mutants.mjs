@@ -153,14 +153,7 @@ const MUTANTS = [
     0,
     "cuda/products",
   ],
-  [
-    "products: the tail goes on behind the factors",
-    "matmul_bf16.cu",
-    "        k0 = 0;\n",
-    "",
-    0,
-    "low-rank-linear",
-  ],
+  ["products: the tail goes on behind the factors", "matmul_bf16.cu", "        k0 = 0;\n", "", 0, "low-rank-linear"],
   [
     "attention: the causal mask is off by one",
     "attention.cu",
