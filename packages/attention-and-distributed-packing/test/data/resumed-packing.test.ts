@@ -6,17 +6,22 @@ import { createHash } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { AccelerationFramework } from "@fms-accel/framework";
-import { AutoModelForCausalLM, getPeftModel, LoraConfig, type CausalLM } from "@fms-accel/models";
+import { AutoModelForCausalLM, getPeftModel, LoraConfig, modelTensors, type CausalLM } from "@fms-accel/models";
 import { Generator } from "@fms-accel/tensor";
-import { fixturePath, temporaryDirectory } from "@fms-accel/test-utilities";
+import { fixturePath, meetingRanks, temporaryDirectory } from "@fms-accel/test-utilities";
 import {
+  BatchList,
   createSampleReader,
   loadDataset,
   preprocessDataset,
   resolveTrainingArguments,
   SftTrainer,
   StreamLoader,
+  Trainer,
+  TrainerSlots,
   TrainingCheckpointError,
+  type Communicator,
+  type TrainerState,
   type TrainingArgumentsInput,
 } from "@fms-accel/trainer";
 import { describe, expect, it } from "vitest";
@@ -235,5 +240,108 @@ describe("a stream on three ranks", () => {
         expect(rest).toEqual(whole[rank]!.slice(first));
       }
     }
+  });
+});
+
+describe("training from a stream on two ranks", () => {
+  const args: TrainingArgumentsInput = {
+    learningRate: 2e-3,
+    maxSteps: 10,
+    saveSteps: 10,
+    loggingSteps: 1,
+    streaming: true,
+    streamingWindow: 13,
+  };
+  const slots = new TrainerSlots<CausalLM>();
+  slots.claim("collator", "padding-free", () => flattenSamples);
+  slots.claim("windowPlanner", "multipack", (_, { communicator, collator, padTokenId }) =>
+    createMultipackPlanner(
+      {
+        collator,
+        isPaddingFree: true,
+        padTokenId,
+        position: { rank: communicator.rank, worldSize: communicator.size },
+        seed: 5,
+      },
+      { capacity: 48, longSamples: "error" },
+    ),
+  );
+
+  const makeRank = async (communicator: Communicator, more: TrainingArgumentsInput) =>
+    new SftTrainer<CausalLM>({
+      model: await AutoModelForCausalLM.fromPretrained(fixturePath("models", "llama"), { dtype: "float32" }),
+      args: { ...args, ...more },
+      trainDataset: await loadDataset(jsonl),
+      slots,
+      communicator,
+      output: "silent",
+    });
+
+  async function together(more: TrainingArgumentsInput, stop?: number): Promise<SftTrainer<CausalLM>[]> {
+    const trainers = await Promise.all(meetingRanks(2).map((communicator) => makeRank(communicator, more)));
+    for (const trainer of trainers)
+      trainer.addCallback({ onStepEnd: ({ state }) => void (state.globalStep === stop && trainer.requestStop()) });
+    await Promise.all(trainers.map((trainer) => trainer.train()));
+    return trainers;
+  }
+
+  const losses = ({ state }: { readonly state: TrainerState }): number[] =>
+    state.logHistory.flatMap(({ loss }) => (loss === undefined ? [] : [Number(loss)]));
+  const weights = ({ model }: { readonly model: CausalLM }): Map<string, Float32Array> =>
+    new Map(Array.from(modelTensors(model), ([name, tensor]) => [name, tensor.toFloat32Array()]));
+
+  it("has the losses of one rank that has the batches of both in each step", async () => {
+    const dataset = await loadDataset(jsonl);
+    const dealt = await Promise.all(
+      [0, 1].map((rank) =>
+        all(
+          new StreamLoader({
+            dataset,
+            openReader: () => createSampleReader(dataset, undefined),
+            planner: createMultipackPlanner(
+              {
+                collator: flattenSamples,
+                isPaddingFree: true,
+                padTokenId: 0,
+                position: { rank, worldSize: 2 },
+                seed: 5,
+              },
+              { capacity: 48, longSamples: "error" },
+            ),
+            windowSize: 13,
+            say: () => {},
+          }).batches(0, 0),
+        ),
+      ),
+    );
+    const maxSteps = dealt[0]!.length;
+    expect(maxSteps).toBeGreaterThan(3);
+    const alone = new Trainer<CausalLM>({
+      model: await AutoModelForCausalLM.fromPretrained(fixturePath("models", "llama"), { dtype: "float32" }),
+      args: { learningRate: 2e-3, maxSteps, loggingSteps: 1, saveStrategy: "no", gradientAccumulationSteps: 2 },
+      trainLoader: new BatchList(dealt[0]!.flatMap((batch, step) => [batch, dealt[1]![step]!])),
+      output: "silent",
+    });
+    await alone.train();
+    for (const trainer of await together({ maxSteps, saveStrategy: "no" })) {
+      const found = losses(trainer);
+      expect(found).toHaveLength(maxSteps);
+      for (const [step, expected] of losses(alone).entries())
+        expect(Math.abs(found[step]! / expected - 1), `step ${step + 1}`).toBeLessThan(1e-6);
+    }
+  });
+
+  it.each([2, 5, 7])("goes on after step %i to the same bits", async (step) => {
+    const whole = await together({ outputDir: newFolder() });
+    const outputDir = newFolder();
+    await together({ outputDir }, step);
+    const resumed = await together({ outputDir, resumeFromCheckpoint: true });
+    for (const trainer of resumed) {
+      expect(losses(trainer)).toEqual(losses(whole[0]!));
+      expect(weights(trainer)).toEqual(weights(whole[0]!));
+    }
+    const file = (folder: string | null): string =>
+      digest(join(folder ?? "", "checkpoint-10", "optimizer.safetensors"));
+    expect(file(outputDir)).toBe(file(whole[0]!.args.outputDir));
   });
 });

@@ -3,6 +3,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
+import { sumOverRanks, type Communicator } from "../communicator.ts";
 import { TrainingError } from "../errors.ts";
 
 /** In an output folder while a process writes there. */
@@ -56,6 +57,35 @@ export async function withOutputLock<Result>(
     clearInterval(heartbeat);
     process.off("exit", release);
     release();
+  }
+}
+
+/**
+ * `withOutputLock` for the ranks of one run: rank 0, which writes, takes the folder for all of them. Collective until `body` is called.
+ *
+ * @throws TrainingError on every rank when rank 0 cannot have the folder
+ */
+export async function withSharedOutputLock<Result>(
+  outputDir: string,
+  communicator: Communicator,
+  say: (line: string) => void,
+  body: () => Promise<Result>,
+): Promise<Result> {
+  const tell = (isRefused: boolean): Promise<number> => sumOverRanks(communicator, Number(isRefused));
+  if (communicator.rank > 0) {
+    if ((await tell(false)) > 0) throw new TrainingError(`Rank 0 cannot write output_dir ${outputDir}; it says why.`);
+    return body();
+  }
+  let isTaken = false;
+  try {
+    return await withOutputLock(outputDir, say, async () => {
+      isTaken = true;
+      await tell(false);
+      return body();
+    });
+  } catch (error) {
+    if (!isTaken) await tell(true);
+    throw error;
   }
 }
 

@@ -1,9 +1,10 @@
 import { existsSync, renameSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { defaultGenerator } from "@fms-accel/tensor";
+import type { GeneratorState } from "@fms-accel/tensor";
 import { z } from "zod";
 import { snakeCase } from "../arguments/definition.ts";
 import type { TrainingArguments } from "../arguments/groups.ts";
+import { singleProcess, type Communicator } from "../communicator.ts";
 import { TrainingCheckpointError } from "../errors.ts";
 import type { LossScaler } from "../optimizer/loss-scaler.ts";
 import type { Optimizer } from "../optimizer/optimizer.ts";
@@ -14,13 +15,13 @@ import {
   loopStateSchema,
   readJson,
   readOptimizerState,
-  rngStateSchema,
   scalerStateSchema,
   schedulerStateSchema,
   writeJson,
   writeOptimizerState,
   type LoopState,
 } from "./files.ts";
+import { readGenerator, writeGenerators } from "./generators.ts";
 
 /** Everything a run is made of beside the model's weights. */
 export interface RunSnapshot {
@@ -33,6 +34,8 @@ export interface RunSnapshot {
   /** Optimiser steps made: where the schedule stands. */
   readonly scheduleStep: number;
   readonly scaler: LossScaler | undefined;
+  /** Of every rank: where its default generator stands. */
+  readonly generators: readonly GeneratorState[];
 }
 
 /** Writes the run into a folder that already has the model. */
@@ -41,8 +44,7 @@ export function writeRun(directory: string, run: RunSnapshot): void {
   if (!run.args.saveOnlyModel) {
     writeOptimizerState(file("optimizer"), run.optimizer.state());
     writeJson(file("scheduler"), { last_epoch: run.scheduleStep, last_lr: [run.schedule(run.scheduleStep)] });
-    const { seed, offset } = defaultGenerator.state();
-    writeJson(file("rngState"), { algorithm: "philox4x32-10", seed: String(seed), offset: String(offset) });
+    writeGenerators(directory, run.generators);
     if (run.scaler !== undefined) writeJson(file("scaler"), run.scaler.state());
   }
   writeJson(file("loopState"), run.loop);
@@ -101,6 +103,7 @@ const savedStateSchema: z.ZodType<SavedTrainerState> = z.object({
 export function readRun(
   directory: string,
   parts: { readonly optimizer: Optimizer; readonly scaler: LossScaler | undefined },
+  ranks: Pick<Communicator, "rank" | "size"> = singleProcess,
 ): RestoredRun {
   const file = (name: keyof typeof checkpointFiles): string => join(directory, checkpointFiles[name]);
   const saved = readJson(file("trainerState"), savedStateSchema);
@@ -111,8 +114,7 @@ export function readRun(
   else if (existsSync(file("scaler"))) {
     throw new TrainingCheckpointError(`${directory}: was written with fp16, and this run is without; give fp16 again.`);
   }
-  const { seed, offset } = readJson(file("rngState"), rngStateSchema);
-  defaultGenerator.setState({ seed: BigInt(seed), offset: BigInt(offset) });
+  readGenerator(directory, ranks, loop.data.ranks);
   return { loop, scheduleStep, saved };
 }
 

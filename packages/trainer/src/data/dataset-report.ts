@@ -37,6 +37,17 @@ const DESCRIPTIONS: Readonly<Record<RowEvent, string>> = {
   "padding-removed": "that came with padding: it was cut off",
 };
 
+/** The numbers of a report. */
+export interface ReportCounts {
+  readonly rows: number;
+  readonly samples: number;
+  readonly tokens: number;
+  readonly longest: number;
+  readonly trainableTokens: number;
+  readonly truncatedTokens: number;
+  readonly events: readonly (readonly [RowEvent, RowCount])[];
+}
+
 /** What became of a dataset's rows: nothing is dropped, cut or ignored without being counted here. */
 export class DatasetReport {
   /** Rows read. */
@@ -53,12 +64,13 @@ export class DatasetReport {
   truncatedTokens = 0;
   /** Options without effect and similar. */
   readonly notes: string[] = [];
-  readonly #limit: string;
+  /** What limits the length of a sample, as users know it. */
+  readonly limit: string;
   readonly #events = new Map<RowEvent, { count: number; firstRows: number[] }>();
 
   /** @param limit what limits the length of a sample, as users know it */
   constructor(limit = "max_seq_length") {
-    this.#limit = limit;
+    this.limit = limit;
   }
 
   /** Counts row `row` of the dataset. */
@@ -67,6 +79,29 @@ export class DatasetReport {
     this.#events.set(event, entry);
     entry.count += 1;
     if (entry.firstRows.length < FIRST_ROWS) entry.firstRows.push(row);
+  }
+
+  /** What was counted, for a process that adds up what several have read. */
+  counts(): ReportCounts {
+    const { rows, samples, tokens, longest, trainableTokens, truncatedTokens } = this;
+    return { rows, samples, tokens, longest, trainableTokens, truncatedTokens, events: [...this.#events] };
+  }
+
+  /** Counts what several reports on different rows have counted, and nothing else. */
+  become(parts: readonly ReportCounts[]): void {
+    const sum = (count: (part: ReportCounts) => number): number => parts.reduce((total, one) => total + count(one), 0);
+    this.rows = sum(({ rows }) => rows);
+    this.samples = sum(({ samples }) => samples);
+    this.tokens = sum(({ tokens }) => tokens);
+    this.longest = Math.max(0, ...parts.map(({ longest }) => longest));
+    this.trainableTokens = sum(({ trainableTokens }) => trainableTokens);
+    this.truncatedTokens = sum(({ truncatedTokens }) => truncatedTokens);
+    this.#events.clear();
+    for (const [event, { count, firstRows }] of parts.flatMap(({ events }) => events)) {
+      const before = this.count(event);
+      const rows = [...before.firstRows, ...firstRows].sort((a, b) => a - b).slice(0, FIRST_ROWS);
+      this.#events.set(event, { count: before.count + count, firstRows: rows });
+    }
   }
 
   /** How many rows had the event. */
@@ -86,7 +121,7 @@ export class DatasetReport {
       const more = count > firstRows.length ? ", …" : "";
       const cut = event === "truncated" ? ` (${grouped(this.truncatedTokens)} tokens cut off)` : "";
       lines.push(
-        `${grouped(count)} ${description.replace("LIMIT", this.#limit)}${cut}; rows ${firstRows.join(", ")}${more}`,
+        `${grouped(count)} ${description.replace("LIMIT", this.limit)}${cut}; rows ${firstRows.join(", ")}${more}`,
       );
     }
     return [...lines, ...this.notes];

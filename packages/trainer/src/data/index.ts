@@ -8,6 +8,7 @@ export { DatasetError, type DataLocation, type DataProblem } from "./errors.ts";
 // Rows to tokens --------------------------------------------------------------------------------------------------------------
 export { preprocessDataset, type PreprocessOptions, type TokenizedDataset } from "./preprocess.ts";
 export { createSampleReader, type RowSamples, type SampleReader, type SampleReaderOptions } from "./sample-reader.ts";
+export { shareReading } from "./shared-reading.ts";
 export { longSamplePolicies, type LongSamplePolicy, type SampleLimit } from "./sample-policy.ts";
 export {
   detectFormat,
@@ -18,7 +19,7 @@ export {
 } from "./sample-format.ts";
 export { createRowEncoder, type RowEncoder, type RowEncoderOptions } from "./encode-row.ts";
 export type { EncodedRow, RowRemark } from "./encode-text.ts";
-export { DatasetReport, type RowCount, type RowEvent } from "./dataset-report.ts";
+export { DatasetReport, type ReportCounts, type RowCount, type RowEvent } from "./dataset-report.ts";
 export { TokenStore, type Sample } from "./token-store.ts";
 export type { ChatMessage, ChatRenderOptions, DataTokenizer, RenderedChat, TextEncoding } from "./tokenizer.ts";
 

@@ -1,14 +1,18 @@
+import { singleProcess, type Communicator } from "../communicator.ts";
 import type { Dataset } from "./dataset.ts";
 import type { DatasetReport } from "./dataset-report.ts";
 import { DatasetError } from "./errors.ts";
 import type { SampleFormat } from "./sample-format.ts";
 import { createSampleReader, type SampleReaderOptions } from "./sample-reader.ts";
+import { shareReading } from "./shared-reading.ts";
 import { TokenStore, type Sample } from "./token-store.ts";
 import type { DataTokenizer } from "./tokenizer.ts";
 
 export interface PreprocessOptions extends SampleReaderOptions {
   /** Bytes of tokens to keep in memory before a temporary file is used; 2 GiB. */
   readonly memoryLimit?: number | undefined;
+  /** Ranks that preprocess the same data: each makes the tokens of a share, and all end with all samples. */
+  readonly communicator?: Communicator | undefined;
   /** Called now and then with the rows done and the rows in all. */
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
 }
@@ -39,7 +43,8 @@ export async function preprocessDataset(
   tokenizer: DataTokenizer | undefined,
   options: PreprocessOptions = {},
 ): Promise<TokenizedDataset> {
-  const reader = createSampleReader(dataset, tokenizer, options);
+  const { communicator = singleProcess } = options;
+  const reader = shareReading(createSampleReader(dataset, tokenizer, options), dataset.length, communicator);
   const { format, report } = reader;
   const store = new TokenStore(options.memoryLimit ?? DEFAULT_MEMORY_LIMIT);
   const sources: number[] = [];

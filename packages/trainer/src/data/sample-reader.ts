@@ -38,7 +38,7 @@ export interface SampleReader {
 }
 
 /** Rows encoded at once, so that a native tokenizer can use several threads. */
-const ROWS_AT_ONCE = 64;
+export const ROWS_AT_ONCE = 64;
 const DEFAULT_MAX_SEQ_LENGTH = 4096;
 const LARGEST_TOKEN_ID = 2 ** 31 - 1;
 

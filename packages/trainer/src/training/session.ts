@@ -62,7 +62,8 @@ export async function openSession<Model extends TrainableModel>(parts: SessionPa
   if (loader === undefined) throw new TrainingError("train: the trainer has no training set.");
   const plan = await planTraining(args, loader);
   planState(state, args, plan);
-  manualSeed(args.seed);
+  // Another one on each rank, so that dropout does not leave the same out everywhere (fms-hf-tuning's device_specific seeds).
+  manualSeed(args.seed + communicator.rank);
 
   if (args.gradientCheckpointing) enableGradientCheckpointing(model);
   ownTrainableParameters(model);
@@ -157,7 +158,7 @@ async function restore<Model extends TrainableModel>(
 ): Promise<LoopState> {
   const { args, state, say } = parts;
   await parts.modelFiles.restore(parts.model, checkpoint);
-  const { loop, scheduleStep, saved } = readRun(checkpoint, run);
+  const { loop, scheduleStep, saved } = readRun(checkpoint, run, parts.communicator);
   run.scheduleStep = scheduleStep;
   for (const change of describeChangedArguments(checkpoint, args)) say(change);
   if (args.ignoreDataSkip) Object.assign(loop.data, { ...fresh.data, epoch: loop.data.epoch });

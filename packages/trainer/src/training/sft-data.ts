@@ -5,10 +5,12 @@ import {
   loadDataset,
   preprocessDataset,
   SequentialSampler,
+  shareReading,
   type Dataset,
   type DatasetReport,
   type DataTokenizer,
   type PreprocessOptions,
+  type SampleReader,
   type TokenizedDataset,
 } from "../data/index.ts";
 import { TrainingError } from "../errors.ts";
@@ -82,9 +84,11 @@ export class SftData<Model extends TrainableModel> {
     say(
       `Training set: ${dataset.length.toLocaleString("en-US")} rows, which become tokens while training goes on, in windows of ${windowSize.toLocaleString("en-US")} samples.`,
     );
+    const openReader = (): SampleReader => createSampleReader(dataset, tokenizer, options);
     return new StreamLoader({
       dataset,
-      openReader: () => createSampleReader(dataset, tokenizer, options),
+      openReader,
+      openSharedReader: () => shareReading(openReader(), dataset.length, communicator),
       planner,
       windowSize,
       say,
@@ -113,10 +117,11 @@ export class SftData<Model extends TrainableModel> {
     return made;
   }
 
-  async #tokenize(set: "train" | "eval", { args, say }: LoaderContext): Promise<TokenizedDataset> {
+  async #tokenize(set: "train" | "eval", { args, communicator, say }: LoaderContext): Promise<TokenizedDataset> {
     const { tokenizer, data } = this.#options;
     const dataset = await this.#dataset(set);
-    const tokenized = await preprocessDataset(dataset, tokenizer, { ...data, maxSeqLength: args.maxSeqLength });
+    const options = { ...data, maxSeqLength: args.maxSeqLength, communicator };
+    const tokenized = await preprocessDataset(dataset, tokenizer, options);
     this.#reports.set(set, tokenized.report);
     const title = set === "train" ? "Training set" : "Evaluation set";
     for (const [index, line] of tokenized.report.lines().entries())

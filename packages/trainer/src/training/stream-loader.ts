@@ -6,6 +6,8 @@ export interface StreamOptions {
   readonly dataset: Dataset;
   /** Begins to read: each reader counts for itself what becomes of its rows. */
   readonly openReader: () => SampleReader;
+  /** The same where every rank reads the same rows; default: each for itself. */
+  readonly openSharedReader?: () => SampleReader;
   readonly planner: WindowPlanner;
   /** Samples that a window takes from the stream; those of the row that fills it all come with it. */
   readonly windowSize: number;
@@ -70,11 +72,11 @@ export class StreamLoader implements DataLoader {
   }
 
   async *batches(epoch: number, first: number, from?: StreamPlace): AsyncGenerator<Batch> {
-    const { dataset, planner, openReader } = this.#options;
+    const { dataset, planner, openReader, openSharedReader = openReader } = this.#options;
     let place: StreamPlace = from ?? { window: 0, batches: 0, row: 0, waiting: [] };
     this.#epoch = epoch;
     this.#made = [];
-    const reader = openReader();
+    const reader = openSharedReader();
     const rows = new RowQueue(reader.read(place.row), place.row, dataset.length);
     try {
       let waiting = await this.#readAgain(place);

@@ -5,8 +5,9 @@ import { resolveTrainingArguments } from "../arguments/parse.ts";
 import { checkpointFiles } from "../checkpoint/files.ts";
 import type { LoopState } from "../checkpoint/loop-state.ts";
 import type { ModelFiles } from "../checkpoint/model-files.ts";
+import { gatherGenerators } from "../checkpoint/generators.ts";
 import { pretrainedFiles } from "../checkpoint/pretrained-files.ts";
-import { withOutputLock } from "../checkpoint/output-lock.ts";
+import { withSharedOutputLock } from "../checkpoint/output-lock.ts";
 import { replaceFile, writeRun, writeTrainingArguments } from "../checkpoint/run-snapshot.ts";
 import { CheckpointStore } from "../checkpoint/store.ts";
 import { singleProcess, type Communicator } from "../communicator.ts";
@@ -116,9 +117,10 @@ export class Trainer<Model extends TrainableModel = TrainableModel> {
    */
   async train(options: TrainOptions = {}): Promise<TrainOutput> {
     const { outputDir } = this.args;
-    if (outputDir === null || !this.state.isWorldProcessZero) return this.#train(options);
-    return withOutputLock(
+    if (outputDir === null) return this.#train(options);
+    return withSharedOutputLock(
       outputDir,
+      this.#communicator,
       (line) => this.#say(line),
       () => this.#train(options),
     );
@@ -351,11 +353,19 @@ export class Trainer<Model extends TrainableModel = TrainableModel> {
     if (state.bestGlobalStep === state.globalStep) state.bestModelCheckpoint = this.#store.path(state.globalStep);
     state.statefulCallbacks = this.#callbacks.saveStates();
     session.loop.sequence = this.#store.nextSequence;
+    const generators = await gatherGenerators(this.#communicator);
     const best = args.loadBestModelAtEnd ? state.bestModelCheckpoint : null;
     if (state.isWorldProcessZero) {
       await this.#store.write(state.globalStep, args.saveTotalLimit, best, async (directory) => {
         await this.#writeModel(directory);
-        writeRun(directory, { args, state, control: this.control, loop: session.loop, ...session.run.snapshot() });
+        writeRun(directory, {
+          args,
+          state,
+          control: this.control,
+          loop: session.loop,
+          generators,
+          ...session.run.snapshot(),
+        });
       });
     }
     await this.#communicator.barrier();

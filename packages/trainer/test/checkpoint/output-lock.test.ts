@@ -2,9 +2,10 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { temporaryDirectory } from "@fms-accel/test-utilities";
+import { meetingRanks, temporaryDirectory } from "@fms-accel/test-utilities";
 import { afterAll, describe, expect, it } from "vitest";
-import { TrainingError, withOutputLock } from "../../src/index.ts";
+import { TrainingError, withOutputLock, type Communicator } from "../../src/index.ts";
+import { withSharedOutputLock } from "../../src/checkpoint/output-lock.ts";
 import { makeTrainer } from "../training/small-run.ts";
 
 const LOCK = ".fms-accel.lock";
@@ -133,6 +134,46 @@ describe("an output folder", () => {
     const first = take(folder);
     writeFileSync(join(folder, LOCK), contender);
     await expect(first).rejects.toThrow(/is being written by process \d+ on this machine, since now/);
+  });
+
+  it("is taken by rank 0 alone for all ranks of a run", async () => {
+    const [one, two] = meetingRanks(2);
+    const folder = temporaryDirectory();
+    const say = (line: string): never => expect.fail(line);
+    const events: string[] = [];
+    const hold = (communicator: Communicator): Promise<void> =>
+      withSharedOutputLock(folder, communicator, say, async () => {
+        // What rank 1 finds is the lock of rank 0, which would be a foreign one if the ranks were processes.
+        events.push(`rank ${communicator.rank}: ${readdirSync(folder).join()}`);
+        await communicator.barrier();
+      });
+    await Promise.all([hold(one!), hold(two!)]);
+    expect(events.sort()).toEqual([`rank 0: ${LOCK}`, `rank 1: ${LOCK}`]);
+    expect(readdirSync(folder)).toEqual([]);
+
+    // Held by another process, as rank 1 sees the lock of its rank 0: it takes nothing and removes nothing.
+    const { pid, started } = otherProcess();
+    const held = lockedFolder({ pid, started });
+    const settled = { ...two!, allReduce: () => Promise.resolve(), barrier: () => Promise.resolve() };
+    expect(await withSharedOutputLock(held, settled, say, () => Promise.resolve("trained"))).toBe("trained");
+    expect(JSON.parse(readFileSync(join(held, LOCK), "utf8"))).toMatchObject({ pid });
+  });
+
+  it("of another process ends all ranks, none of which waits for rank 0", async () => {
+    const { pid, started } = otherProcess();
+    const folder = lockedFolder({ pid, started });
+    const trainers = await Promise.all(
+      meetingRanks(2).map((communicator) =>
+        makeTrainer({ kind: "lora", args: { outputDir: folder, maxSteps: 1 }, communicator }),
+      ),
+    );
+    const [first, second] = await Promise.allSettled(trainers.map((trainer) => trainer.train()));
+    expect(first).toMatchObject({ status: "rejected", reason: { message: expect.stringContaining(`process ${pid}`) } });
+    expect(second).toMatchObject({
+      status: "rejected",
+      reason: { message: `Rank 0 cannot write output_dir ${folder}; it says why.` },
+    });
+    expect(readdirSync(folder)).toEqual([LOCK]);
   });
 
   it("that cannot be written is an error that says why", async () => {

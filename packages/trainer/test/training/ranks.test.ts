@@ -1,7 +1,6 @@
 /** Two ranks of the reference's distributed runs, here as two trainers of one process that meet in every collective. */
 import { modelTensors } from "@fms-accel/models";
-import { fixturePath, readSafetensors, relativeDifference } from "@fms-accel/test-utilities";
-import { Tensor } from "@fms-accel/tensor";
+import { fixturePath, meetingRanks, readSafetensors, relativeDifference } from "@fms-accel/test-utilities";
 import { describe, expect, it } from "vitest";
 import {
   BatchList,
@@ -12,49 +11,10 @@ import {
   Trainer,
   type Batch,
   type Communicator,
-  type CommunicatorBuffer,
   type LogEntry,
   type Row,
 } from "../../src/index.ts";
 import { curveArguments, curveModel, readCurve } from "./curve-run.ts";
-
-/** Ranks that wait for each other; sums are taken in the order of the ranks. */
-function meetingRanks(size: number): Communicator[] {
-  let present: { buffer: CommunicatorBuffer; rank: number; leave: () => void }[] = [];
-  const meet = (
-    rank: number,
-    buffer: CommunicatorBuffer,
-    combine: (buffers: CommunicatorBuffer[]) => void,
-  ): Promise<void> =>
-    new Promise((leave) => {
-      present.push({ buffer, rank, leave });
-      if (present.length < size) return;
-      const all = present.sort((a, b) => a.rank - b.rank);
-      present = [];
-      combine(all.map((one) => one.buffer));
-      for (const one of all) one.leave();
-    });
-  return Array.from({ length: size }, (_, rank) => ({
-    rank,
-    size,
-    allReduce: (buffer) => meet(rank, buffer, addUp),
-    broadcast: () => Promise.reject(new Error("not needed here")),
-    barrier: () => meet(rank, new Uint8Array(), () => {}),
-    close: () => Promise.resolve(),
-  }));
-}
-
-function addUp(buffers: CommunicatorBuffer[]): void {
-  const values = buffers.map((buffer) =>
-    buffer instanceof Tensor ? buffer.toFloat32Array() : Float64Array.from(buffer),
-  );
-  const sum = values[0]?.map((_, index) => values.reduce((total, one) => total + (one[index] ?? 0), 0));
-  if (sum === undefined) return;
-  for (const buffer of buffers) {
-    if (buffer instanceof Tensor) buffer.copyFrom(Float32Array.from(sum));
-    else buffer.set(sum);
-  }
-}
 
 describe.each(["ddp2-llama", "ddp2-llama-accumulate"])("%s", (name) => {
   const curve = readCurve(name);

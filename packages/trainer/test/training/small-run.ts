@@ -8,6 +8,7 @@ import { Generator } from "@fms-accel/tensor";
 import {
   loadDataset,
   SftTrainer,
+  type Communicator,
   type LogEntry,
   type TrainerCallback,
   type TrainingArgumentsInput,
@@ -29,6 +30,7 @@ export interface SmallRun {
   readonly args: TrainingArgumentsInput;
   readonly callbacks?: readonly TrainerCallback<CausalLM>[];
   readonly options?: TrainOptions;
+  readonly communicator?: Communicator;
 }
 
 export async function makeModel(kind: SmallRun["kind"]): Promise<CausalLM> {
@@ -38,7 +40,12 @@ export async function makeModel(kind: SmallRun["kind"]): Promise<CausalLM> {
   return getPeftModel(model, config, { generator: new Generator(7) });
 }
 
-export async function makeTrainer({ kind, args, callbacks }: Omit<SmallRun, "options">): Promise<SftTrainer<CausalLM>> {
+export async function makeTrainer({
+  kind,
+  args,
+  callbacks,
+  communicator,
+}: Omit<SmallRun, "options">): Promise<SftTrainer<CausalLM>> {
   const samples = fixturePath("curves", "full-llama", "train.jsonl");
   return new SftTrainer<CausalLM>({
     model: await makeModel(kind),
@@ -52,6 +59,7 @@ export async function makeTrainer({ kind, args, callbacks }: Omit<SmallRun, "opt
     trainDataset: await loadDataset(samples),
     evalDataset: await loadDataset(samples),
     ...(callbacks === undefined ? {} : { callbacks }),
+    ...(communicator === undefined ? {} : { communicator }),
     output: "silent",
   });
 }
@@ -69,7 +77,7 @@ export function untimed(history: readonly LogEntry[]): LogEntry[] {
 }
 
 /** What a checkpoint must have to the bit: weights, optimiser, schedule, generator, scale, and the place in the data. */
-export function checkpointDigest(directory: string, kind: SmallRun["kind"]): Record<string, unknown> {
+export function checkpointDigest(directory: string, kind: SmallRun["kind"], ranks = 1): Record<string, unknown> {
   const hash = (name: string): string =>
     createHash("sha256")
       .update(readFileSync(join(directory, name)))
@@ -85,7 +93,10 @@ export function checkpointDigest(directory: string, kind: SmallRun["kind"]): Rec
     weights: hash(kind === "full" ? "model.safetensors" : "adapter_model.safetensors"),
     optimizer: hash("optimizer.safetensors"),
     scheduler: hash("scheduler.json"),
-    generator: hash("rng_state.json"),
+    generators:
+      ranks === 1
+        ? [hash("rng_state.json")]
+        : Array.from({ length: ranks }, (_, rank) => hash(`rng_state_${rank}.json`)),
     loop,
     state: { ...state, best_model_checkpoint: null, log_history: untimed(state.log_history) },
   };
