@@ -13,7 +13,8 @@ if [ -f out/gpu/kit.tar.xz ] && [ ! -d out/gpu/node ]; then
 fi
 [ -d out/gpu/node ] && export PATH="$PWD/out/gpu/node/bin:$PATH" npm_config_nodedir="$PWD/out/gpu/node"
 if [ -n "${FMS_ACCEL_CUDA_EMULATOR:-}" ]; then
-  device="CUDA emulator" capability=80 refs=${REFS:-out/gpu} quick=--quick steps_of_run=2 lengths=8,8 shapes=tiny
+  # Compiled for what check-nvcc.sh compiles for: a compiler cache serves both.
+  device="CUDA emulator" capability="80;86;89;90a" refs=${REFS:-out/gpu} quick=--quick steps_of_run=2 lengths=8,8 shapes=tiny
 else
   device=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -1)
   capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -1 | tr -d .)

@@ -136,7 +136,7 @@ namespace {
 // A matrix [rows, columns], rounded to bfloat16 in `memory`; its direction stays as it is.
 ProductOperand rounded(const ProductOperand& x, int64_t rows, int64_t columns,
                        std::optional<Scratch>* memory) {
-  const bool by_rows = x.column_stride <= x.row_stride;
+  const bool by_rows = lies_by_rows(x);
   const int64_t lines = by_rows ? rows : columns, length = by_rows ? columns : rows;
   const int64_t line_stride = by_rows ? x.row_stride : x.column_stride,
                 step = by_rows ? x.column_stride : x.row_stride;
@@ -167,13 +167,15 @@ ProductOperand rounded(const ProductOperand& x, int64_t rows, int64_t columns,
 void multiply(const Product& p) {
   const int64_t matrices = p.outer * p.inner;
   if (p.m == 0 || p.n == 0 || matrices == 0) return;
+  const bool copies_a = takes_copies(p.a, lies_by_rows(p.a)),
+             copies_b = takes_copies(p.b, lies_by_rows(p.b));
   if (p.compute == Compute::kBFloat16 && matrices == 1 && p.k > 0 && is_large_product(p) &&
-      (p.a.dtype != DType::kBFloat16 || p.b.dtype != DType::kBFloat16)) {
-    // Blocks read an operand many times: it is rounded once, and the fast ways take it.
+      !(copies_a && copies_b)) {
+    // Blocks read an operand many times: it is rounded and aligned once, and the fast ways take it.
     std::optional<Scratch> memory_of_a, memory_of_b;
     Product q = p;
-    if (p.a.dtype != DType::kBFloat16) q.a = rounded(p.a, p.m, p.k, &memory_of_a);
-    if (p.b.dtype != DType::kBFloat16) q.b = rounded(p.b, p.k, p.n, &memory_of_b);
+    if (!copies_a) q.a = rounded(p.a, p.m, p.k, &memory_of_a);
+    if (!copies_b) q.b = rounded(p.b, p.k, p.n, &memory_of_b);
     return multiply(q);
   }
   if (multiply_by_cublaslt(p)) return;
@@ -186,8 +188,9 @@ void multiply(const Product& p) {
 }
 
 void matmul(const MatmulArguments& args) {
-  const auto operand = [](const MatmulOperand& x) {
-    return ProductOperand{x.data, x.dtype, x.row_stride, x.column_stride, 0, x.batch_stride, 1};
+  const auto operand = [&](const MatmulOperand& x) {
+    const int64_t inner_stride = args.batch == 1 ? 0 : x.batch_stride;
+    return ProductOperand{x.data, x.dtype, x.row_stride, x.column_stride, 0, inner_stride, 1};
   };
   check(args.prepacked_b == nullptr, "matmul: a prepacked matrix belongs to the CPU");
   Product p;

@@ -292,44 +292,32 @@ __global__ void __launch_bounds__(kThreads) multiply_tiles(Part part) {
   }
 }
 
-// Whether every run of eight elements along the contiguous direction begins at 16 bytes.
-bool takes_copies(const ProductOperand& x, bool along_rows) {
-  const int64_t contiguous = along_rows ? x.column_stride : x.row_stride,
-                other = along_rows ? x.row_stride : x.column_stride;
-  return x.dtype == DType::kBFloat16 && reinterpret_cast<uintptr_t>(x.data) % 16 == 0 &&
-         contiguous == 1 && other % 8 == 0 && x.outer_stride % 8 == 0 && x.inner_stride % 8 == 0;
+template <int Size, bool AAlongK, bool BAlongK, bool IsAsync>
+void launch_tiles(const Product& p, bool copies_tail) {
+  launch_product(multiply_tiles<Size, AAlongK, BAlongK, IsAsync>, Size, kThreads,
+                 Stages<Size, AAlongK, BAlongK, IsAsync>::kBytes, p, copies_tail);
 }
-
-template <int Size, bool AAlongK, bool BAlongK>
-void launch_tiles(const Product& p) {
+template <bool AAlongK, bool BAlongK>
+void launch_oriented(const Product& p) {
   // Rows of B run across the result: contiguous ones are its lanes.
   const auto take_copies = [](const ProductOperand& a, const ProductOperand& b) {
     return takes_copies(a, AAlongK) && takes_copies(b, !BAlongK);
   };
-  if (take_copies(p.a, p.b)) {
-    launch_product(multiply_tiles<Size, AAlongK, BAlongK, true>, Size, kThreads,
-                   Stages<Size, AAlongK, BAlongK, true>::kBytes, p,
-                   p.tail_k > 0 && take_copies(p.a_tail, p.b_tail));
-  } else {
-    launch_product(multiply_tiles<Size, AAlongK, BAlongK, false>, Size, kThreads,
-                   Stages<Size, AAlongK, BAlongK, false>::kBytes, p);
-  }
-}
-template <int Size>
-void launch_size(const Product& p) {
-  const bool a_along_k = p.a.column_stride <= p.a.row_stride,
-             b_along_k = p.b.row_stride <= p.b.column_stride;
-  if (a_along_k) {
-    b_along_k ? launch_tiles<Size, true, true>(p) : launch_tiles<Size, true, false>(p);
-  } else {
-    b_along_k ? launch_tiles<Size, false, true>(p) : launch_tiles<Size, false, false>(p);
-  }
+  const bool copies_tail = p.tail_k > 0 && take_copies(p.a_tail, p.b_tail);
+  if (!take_copies(p.a, p.b)) return launch_tiles<64, AAlongK, BAlongK, false>(p, false);
+  if (is_large_product(p)) return launch_tiles<128, AAlongK, BAlongK, true>(p, copies_tail);
+  launch_tiles<64, AAlongK, BAlongK, true>(p, copies_tail);
 }
 
 }  // namespace
 
 void multiply_bf16(const Product& p) {
-  is_large_product(p) ? launch_size<128>(p) : launch_size<64>(p);
+  const bool b_along_k = !lies_by_rows(p.b);
+  if (lies_by_rows(p.a)) {
+    b_along_k ? launch_oriented<true, true>(p) : launch_oriented<true, false>(p);
+  } else {
+    b_along_k ? launch_oriented<false, true>(p) : launch_oriented<false, false>(p);
+  }
 }
 
 }  // namespace fms_accel::cuda

@@ -110,9 +110,19 @@ __device__ __forceinline__ Lanes lanes_of_b(const Product& p, int section, int64
           takes_vectors(x, base, other)};
 }
 
-// Whether blocks of 128 x 128 are enough to keep a device busy.
+// Whether the elements of a row lie together, rather than those of a column.
+inline bool lies_by_rows(const ProductOperand& x) { return x.column_stride <= x.row_stride; }
+// Whether every run of eight elements along the contiguous direction begins at 16 bytes.
+inline bool takes_copies(const ProductOperand& x, bool by_rows) {
+  const int64_t contiguous = by_rows ? x.column_stride : x.row_stride,
+                other = by_rows ? x.row_stride : x.column_stride;
+  return x.dtype == DType::kBFloat16 && reinterpret_cast<uintptr_t>(x.data) % 16 == 0 &&
+         contiguous == 1 && other % 8 == 0 && x.outer_stride % 8 == 0 && x.inner_stride % 8 == 0;
+}
+// Whether blocks of 128 x 128 are enough to keep a device busy, and narrow results do not waste
+// them.
 inline bool is_large_product(const Product& p) {
-  return ceil_div(p.m, 128) * ceil_div(p.n, 128) * p.outer * p.inner >= 64;
+  return p.m > 64 && p.n > 64 && ceil_div(p.m, 128) * ceil_div(p.n, 128) * p.outer * p.inner >= 64;
 }
 // Launches `kernel` for each matrix of the batch: blocks of `size` x `size` of the result.
 void launch_product(void (*kernel)(Part), int64_t size, unsigned threads, size_t shared_bytes,

@@ -26,6 +26,7 @@ function spread(values: Tensor, shift: number, room: number): Tensor {
   view.copyFrom(values);
   return view;
 }
+const sameBits = (x: Tensor, y: Tensor): boolean => Buffer.compare(x.toBytes(), y.toBytes()) === 0;
 const matrix = (rows: number, columns: number, seed: number): Tensor =>
   randomTensor([rows, columns], { seed, dtype: "bfloat16" });
 
@@ -46,14 +47,14 @@ describe.each([
     [17, 24, 416],
     [1, 8, 515],
     [530, 70, 8],
-    [9, 8129, 24],
+    ...(transposeA === transposeB ? [] : [[65, 8129, 24] as const]),
   ])("%i x %i x %i: copies and registers give the same bits, those of the CPU but for the order of sums", (m, n, k) => {
     const a = transposeA ? matrix(k, m, 1) : matrix(m, k, 1);
     const b = transposeB ? matrix(n, k, 2) : matrix(k, n, 2);
     const aligned = (x: Tensor): Tensor => spread(x, 8, 24 - ((x.shape[1] as number) % 8));
     const byCopies = matmul(aligned(a), aligned(b), { transposeA, transposeB });
     const byRegisters = matmul(spread(a, 1, 3), spread(b, 3, 5), { transposeA, transposeB });
-    expect(byCopies.toBytes()).toEqual(byRegisters.toBytes());
+    expect(sameBits(byCopies, byRegisters)).toBe(true);
     const onCpu = matmul(to(a, "cpu"), to(b, "cpu"), { transposeA, transposeB });
     expect(relativeDifference(byCopies.toFloat32Array(), onCpu.toFloat32Array())).toBeLessThan(4e-3);
   });
@@ -81,10 +82,20 @@ test.each([
 });
 
 test("a large product rounds what is not in bfloat16 first, and has the bits of operands that were", () => {
-  const x = randomTensor([9, 8], { seed: 1 });
+  const x = randomTensor([65, 8], { seed: 1 });
   const weight = spread(randomTensor([8129, 8], { seed: 2 }), 1, 3);
   const [roundedX, roundedWeight] = [cast(x, "bfloat16"), cast(weight, "bfloat16")];
-  const expected = linear(roundedX, roundedWeight).toBytes();
-  expect(autocast("bfloat16", () => linear(x, weight)).toBytes()).toEqual(expected);
-  expect(autocast("bfloat16", () => linear(roundedX, weight)).toBytes()).toEqual(expected);
+  const expected = linear(roundedX, roundedWeight);
+  expect(
+    sameBits(
+      autocast("bfloat16", () => linear(x, weight)),
+      expected,
+    ),
+  ).toBe(true);
+  expect(
+    sameBits(
+      autocast("bfloat16", () => linear(roundedX, weight)),
+      expected,
+    ),
+  ).toBe(true);
 });
