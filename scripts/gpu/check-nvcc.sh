@@ -10,7 +10,7 @@ nvcc=${1:-$(command -v nvcc || true)}
 options=(--CDCMAKE_BUILD_TYPE=Release --CDFMS_ACCEL_CUDA=on)
 [ -n "$nvcc" ] && options+=("--CDFMS_ACCEL_NVCC=$nvcc")
 for package in packages/*/; do
-  grep --quiet --no-messages FMS_ACCEL_NVCC "$package"CMakeLists.txt "$package"cmake/*.cmake || continue
+  grep --quiet --no-messages CUDA_OBJECTS "$package"CMakeLists.txt || continue
   (cd "$package" && node node_modules/cmake-js/bin/cmake-js build --out build/nvcc "${options[@]}" -l warn -p "${JOBS:-$(nproc)}")
   for addon in "$package"build/nvcc/Release/fms_accel_*.node; do
     size=$(stat --format=%s "$addon")
