@@ -554,6 +554,10 @@ std::string last_message;
 }
 
 cudaError_t launch(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& body) {
+  if (is_capturing()) {
+    record([=] { return launch(grid, block, shared_bytes, body); });
+    return cudaSuccess;
+  }
   if (const cudaError_t error = check_launch(grid, block, shared_bytes)) return error;
   try {
     run(grid, block, shared_bytes, body);

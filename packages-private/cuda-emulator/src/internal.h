@@ -1,5 +1,7 @@
 // Shared between the emulator's own files; kernels do not include it.
 #pragma once
+#include <functional>
+
 #include "cuda_emulator/core.h"
 
 namespace cuda_emulator {
@@ -35,5 +37,14 @@ enum class Memory { kHost, kDevice, kRedZone };
 Memory memory_at(const void* data, size_t bytes);  // runtime.cc
 cudaError_t check_launch(dim3 grid, dim3 block, size_t shared_bytes);
 std::string description_of_block(const void* data);
+
+// graphs.cc. While this thread captures, work is recorded as nodes: closures that do it when the
+// graph is launched.
+bool is_capturing();
+void record(std::function<cudaError_t()> node);
+// Whether a call that waits for the device is made during a capture, which that ends.
+bool breaks_capture();
+// The same for calls that CUDA calls unsafe unless the thread's mode is relaxed: memory, mostly.
+bool is_unsafe_in_capture();
 
 }  // namespace cuda_emulator

@@ -204,7 +204,9 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
   }
   return cudaSuccess;
 }
-cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+cudaError_t cudaDeviceSynchronize() {
+  return cuda_emulator::breaks_capture() ? give(cudaErrorStreamCaptureUnsupported) : cudaSuccess;
+}
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total) {
   const std::lock_guard<std::mutex> lock(mutex);
   *total = device_bytes();
@@ -213,6 +215,7 @@ cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total) {
 }
 
 static cudaError_t allocate(void** data, size_t bytes, int device) {
+  if (cuda_emulator::is_unsafe_in_capture()) return give(cudaErrorStreamCaptureUnsupported);
   const std::lock_guard<std::mutex> lock(mutex);
   if (is_lost) return give(cudaErrorIllegalAddress);
   if (device >= 0 && used[device] + bytes > device_bytes()) return give(cudaErrorMemoryAllocation);
@@ -237,6 +240,7 @@ cudaError_t cudaMalloc(void** data, size_t bytes) {
 
 cudaError_t cudaFree(void* data) {
   if (data == nullptr) return cudaSuccess;
+  if (cuda_emulator::is_unsafe_in_capture()) return give(cudaErrorStreamCaptureUnsupported);
   const std::lock_guard<std::mutex> lock(mutex);
   make_pinned_copies();
   const auto block = blocks.find(static_cast<char*>(data));
@@ -258,7 +262,20 @@ cudaError_t cudaMallocHost(void** data, size_t bytes) { return allocate(data, by
 cudaError_t cudaFreeHost(void* data) { return cudaFree(data); }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
-                            cudaStream_t) {
+                            cudaStream_t stream) {
+  if (cuda_emulator::is_capturing()) {
+    // What is copied is looked at by every launch: memory of the host must be pinned.
+    const void* host = kind == cudaMemcpyHostToDevice   ? from
+                       : kind == cudaMemcpyDeviceToHost ? to
+                                                        : nullptr;
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (host != nullptr && block_around(host, 0) == blocks.end()) {
+      cuda_emulator::breaks_capture();
+      return give(cudaErrorStreamCaptureUnsupported);
+    }
+    cuda_emulator::record([=] { return cudaMemcpyAsync(to, from, bytes, kind, stream); });
+    return cudaSuccess;
+  }
   {
     const std::lock_guard<std::mutex> lock(mutex);
     if (is_lost) return give(cudaErrorIllegalAddress);
@@ -278,7 +295,11 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   memmove(to, from, bytes);
   return cudaSuccess;
 }
-cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t) {
+cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t stream) {
+  if (cuda_emulator::is_capturing()) {
+    cuda_emulator::record([=] { return cudaMemsetAsync(data, value, bytes, stream); });
+    return cudaSuccess;
+  }
   {
     const std::lock_guard<std::mutex> lock(mutex);
     if (bytes > 0 && !is_inside(data, bytes)) return give(cudaErrorInvalidValue);
@@ -297,6 +318,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t) {
+  if (cuda_emulator::breaks_capture()) return give(cudaErrorStreamCaptureUnsupported);
   const std::lock_guard<std::mutex> lock(mutex);
   make_pinned_copies();
   return is_lost ? give(cudaErrorIllegalAddress) : cudaSuccess;
@@ -314,7 +336,10 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
   event->milliseconds = now_milliseconds();
   return cudaSuccess;
 }
-cudaError_t cudaEventQuery(cudaEvent_t) { return cudaSuccess; }
+cudaError_t cudaEventQuery(cudaEvent_t) {
+  return cuda_emulator::is_unsafe_in_capture() ? give(cudaErrorStreamCaptureUnsupported)
+                                               : cudaSuccess;
+}
 cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaStreamSynchronize(nullptr); }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
   *milliseconds = static_cast<float>(end->milliseconds - begin->milliseconds);
@@ -351,6 +376,10 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorLaunchFailure";
     case cudaErrorNotSupported:
       return "cudaErrorNotSupported";
+    case cudaErrorStreamCaptureUnsupported:
+      return "cudaErrorStreamCaptureUnsupported";
+    case cudaErrorStreamCaptureInvalidated:
+      return "cudaErrorStreamCaptureInvalidated";
   }
   return "an unknown error";
 }

@@ -171,6 +171,7 @@ export {
   type LanguageModelHead,
   type LogitsTransform,
   nextTokenLoss,
+  shiftedTargets,
 } from "./layers/language-model-head.ts";
 export {
   type ExpertLayer,
@@ -190,7 +191,14 @@ export { GatedMLP, type GatedMLPSizes } from "./layers/gated-mlp.ts";
 export { GemmaRMSNorm } from "./layers/gemma-rms-norm.ts";
 export { linearCrossEntropy, type LinearCrossEntropyOptions, rowsPerChunk } from "./layers/linear-cross-entropy.ts";
 export { RMSNorm } from "./layers/rms-norm.ts";
-export { packedSequenceIds, sequenceLayout, type SequenceLayout } from "./layers/sequence-layout.ts";
+export {
+  hidesKeys,
+  numberSequences,
+  packedSequenceIds,
+  sequenceLayout,
+  type SequenceLayout,
+} from "./layers/sequence-layout.ts";
+export type { InputFacts, Targets } from "./modeling/input-facts.ts";
 export { applyPartialRotary } from "./rope/apply-partial-rotary.ts";
 export { applyRotary } from "./rope/apply-rotary.ts";
 export { attentionScaling, dependsOnLength, rotaryFrequencies } from "./rope/frequencies.ts";

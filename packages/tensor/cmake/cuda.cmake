@@ -6,7 +6,7 @@
 set(FMS_ACCEL_CUDA auto CACHE STRING "auto, on or off")
 set(FMS_ACCEL_CUDA_ARCHITECTURES "80;86;89;90a" CACHE STRING "compute capabilities")
 
-set(CUDA_HOST_SOURCES native/cuda/cublaslt.cc native/cuda/device.cc native/cuda/staging.cc native/cuda/table.cc)
+set(CUDA_HOST_SOURCES native/cuda/cublaslt.cc native/cuda/device.cc native/cuda/graph.cc native/cuda/staging.cc native/cuda/table.cc)
 # A kernel that is new in native/cpu/kernels.h is named in this table: as the device's own, or as one that it has not.
 set_source_files_properties(native/cuda/table.cc PROPERTIES COMPILE_OPTIONS -Werror=missing-field-initializers)
 set(CUDA_KERNEL_SOURCES
@@ -103,6 +103,7 @@ if(EXISTS ${CUDA_EMULATOR})
       ${CUDA_EMULATOR}/src/checks.cc
       ${CUDA_EMULATOR}/src/collectives.cc
       ${CUDA_EMULATOR}/src/fibers.cc
+      ${CUDA_EMULATOR}/src/graphs.cc
       ${CUDA_EMULATOR}/src/runtime.cc
       ${CUDA_EMULATOR}/src/tensor_core.cc)
     foreach(TARGET fms_accel_cuda_kernels_${VARIANT} fms_accel_cuda_runtime_${VARIANT})

@@ -29,6 +29,7 @@ export {
 export { to } from "./ops/to.ts";
 
 // ---- Memory and engine ---------------------------------------------------------------------------------------------------------
+export { CaptureError, type CaptureOptions, CudaGraph } from "./cuda-graph.ts";
 export { dryRun } from "./dry-run.ts";
 export { keep, scope } from "./scope.ts";
 export {
@@ -163,4 +164,4 @@ export { Parameter } from "./nn/parameter.ts";
 
 // ---- Optimisers ----------------------------------------------------------------------------------------------------------------
 export { AdamW, type AdamWOptions, type AdamWState, type ParameterGroup } from "./optim/adamw.ts";
-export { clipGradNorm, unscaleGradients } from "./optim/clip-grad-norm.ts";
+export { clipGradients, clipGradNorm, unscaleGradients } from "./optim/clip-grad-norm.ts";

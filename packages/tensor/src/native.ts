@@ -17,6 +17,8 @@ export interface MemoryStatistics {
   peakBytes: number;
   /** Free bytes that are kept for reuse. */
   cachedBytes: number;
+  /** Bytes of a device that captured graphs use when they are replayed, beside those that tensors hold. */
+  graphBytes: number;
   /** Tensor handles that JavaScript holds. */
   liveTensors: number;
 }
@@ -28,6 +30,8 @@ export interface WorkStatistics {
   waits: number;
   /** Matrix products that cuBLASLt was given; the device's own kernels did the others. */
   libraryProducts: number;
+  /** Graphs that were replayed; their kernels are not among `launches`. */
+  graphLaunches: number;
   bytesToDevice: number;
   bytesToHost: number;
 }
@@ -53,6 +57,12 @@ export interface NativeEngine {
   readBandwidth(tensors: readonly Handle[]): number;
   engineExternal(): object;
   adoptHandle(handle: Handle): Handle;
+  // graph.cc
+  beginCapture(device: number, sharesMemoryWith: number, randomState: Handle): number;
+  endCapture(device: number): { kernels: number; nodes: number };
+  abortCapture(device: number): void;
+  launchGraph(device: number, graph: number): void;
+  releaseGraph(device: number, graph: number): void;
   // memory.cc
   empty(shape: readonly number[], dtype: number, device: number): Handle;
   fromBytes(bytes: NodeJS.ArrayBufferView, shape: readonly number[], dtype: number, device: number): Handle;
@@ -62,6 +72,7 @@ export interface NativeEngine {
   contiguous(x: Handle): Handle;
   mapFile(path: string, offset: number, bytes: number): Handle;
   viewBytes(file: Handle, byteOffset: number, shape: readonly number[], dtype: number): Handle;
+  writeBytes(target: Handle, bytes: NodeJS.ArrayBufferView): void;
   release(x: Handle): void;
   describe(x: Handle): void;
   reportMemory(x: Handle, isOwnedByCollector: boolean): void;
@@ -217,7 +228,17 @@ export interface NativeEngine {
     beta1: number,
     beta2: number,
     eps: number,
+    outcome?: Handle,
+    numbers?: Handle,
   ): void;
+  clipGradients(gradients: readonly Handle[], maxNorm: number, values: Handle): Handle;
+  adamwNumbers(
+    learningRates: readonly number[],
+    weightDecays: readonly number[],
+    steps: readonly number[],
+    beta1: number,
+    beta2: number,
+  ): Handle;
   // random.cc
   uniformInto(target: Handle, low: number, high: number, seed: bigint, offset: bigint): void;
   normalInto(target: Handle, mean: number, deviation: number, seed: bigint, offset: bigint): void;

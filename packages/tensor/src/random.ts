@@ -1,4 +1,5 @@
 import { recordOperation } from "./autograd/tape.ts";
+import { isCapturing } from "./capture-state.ts";
 import { empty, type TensorOptions } from "./create.ts";
 import { TensorError } from "./errors.ts";
 import { native } from "./native.ts";
@@ -43,6 +44,9 @@ export class Generator {
   }
   /** @internal Reserves the blocks for `elements` random words; returns the state to draw them from. */
   advance(elements: number): GeneratorState {
+    if (isCapturing() && this !== defaultGenerator) {
+      throw new TensorError("random numbers of a CUDA graph come from the default generator, found another one");
+    }
     const state = this.state();
     this.#offset += BigInt(Math.ceil(elements / 4));
     return state;

@@ -65,6 +65,18 @@ export function scope<T>(body: () => T): T {
   return result;
 }
 
+/** @internal Runs `body` in a scope; the tensors of the scope that it returns are kept, and listed. */
+export function scopeKeeping<T>(body: () => T): { result: T; kept: ReadonlySet<Tensor> } {
+  let kept: ReadonlySet<Tensor> = new Set();
+  const result = scope(() => {
+    const value = body();
+    kept = new Set(tensorsIn(value, scopes.at(-1) ?? kept));
+    return value;
+  });
+  for (const tensor of kept) keep(tensor);
+  return { result, kept };
+}
+
 /** Takes a tensor out of every scope: it lives until it is disposed, or until JavaScript forgets it. */
 export function keep<T extends Tensor>(tensor: T): T {
   untrack(tensor);

@@ -130,6 +130,13 @@ export class Tensor implements Disposable {
       native.copyInto(this.handle, source.handle);
       return;
     }
+    if (!(source instanceof Tensor)) {
+      const { array, dtype } = storable(source);
+      if (dtype === this.dtype && array.length === this.numel && this.isContiguous) {
+        native.writeBytes(this.handle, array);
+        return;
+      }
+    }
     const device = deviceCode(this.device);
     const temporary =
       source instanceof Tensor ? native.toDevice(source.handle, device) : this.#uploaded(source, device);

@@ -40,7 +40,7 @@ const trainingHeadings: readonly (readonly [heading: string, names: readonly str
       "data_seed",
     ],
   ],
-  ["Precision and memory", ["bf16", "fp16", "gradient_checkpointing"]],
+  ["Precision and memory", ["bf16", "fp16", "gradient_checkpointing", "cuda_graphs", "max_cuda_graphs"]],
   [
     "Logging",
     [

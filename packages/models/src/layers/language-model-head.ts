@@ -6,6 +6,7 @@ import {
   indexSelect,
   isGradEnabled,
   Linear,
+  type Device,
   type Module,
   div,
   noGrad,
@@ -17,6 +18,7 @@ import {
 
 import { ModelInputError } from "../errors.ts";
 import type { CausalLMInputs, CausalLMOutput } from "../modeling/causal-lm.ts";
+import type { Targets } from "../modeling/input-facts.ts";
 import { linearCrossEntropy, rowsPerChunk } from "./linear-cross-entropy.ts";
 
 /** Label of a position without a target. */
@@ -48,7 +50,8 @@ export function causalLMOutput(
   if (inputs.labels === undefined) {
     return { logits: logits(), loss: undefined };
   }
-  const targetLoss = nextTokenLoss(hidden, head, vocabSize, inputs.labels, inputs.numItemsInBatch, transform);
+  const known = inputs.facts?.targets.get(inputs.labels);
+  const targetLoss = nextTokenLoss(hidden, head, vocabSize, inputs.labels, inputs.numItemsInBatch, transform, known);
   const recording = isGradEnabled();
   const output: { logits?: Tensor; loss: Tensor; auxLoss?: Tensor } =
     auxLoss === undefined ? { loss: targetLoss } : { loss: add(targetLoss, auxLoss), auxLoss };
@@ -81,6 +84,7 @@ function lastPositions(hidden: Tensor, logitsToKeep: number | undefined): Tensor
  * Cross entropy of the logits at t with the label at t + 1, summed over all targets and divided by `numItemsInBatch`, or by their
  * number. Positions without a target cost nothing: their logits are never computed.
  * @param labels int32 `[B, T]`, -100 for no target
+ * @param known what the labels say; absent: they are read
  * @throws ModelInputError for a label outside the vocabulary, and where there is nothing to take the mean of
  */
 export function nextTokenLoss(
@@ -88,38 +92,59 @@ export function nextTokenLoss(
   head: LanguageModelHead,
   vocabSize: number,
   labels: Tensor,
-  numItemsInBatch?: number,
+  numItemsInBatch?: number | Tensor,
   transform: LogitsTransform = (logits) => logits,
+  known?: Targets,
 ): Tensor {
-  const { rows, targets } = shiftedTargets(labels, vocabSize);
-  const count = numItemsInBatch ?? rows.length;
-  if (!(count > 0)) {
+  const targets = known ?? readTargets(labels, vocabSize, hidden.device);
+  const count = numItemsInBatch ?? targets.count;
+  if (typeof count === "number" && !(count > 0)) {
     throw new ModelInputError(
       numItemsInBatch === undefined
         ? `labels: no position has a target (all labels are ${IGNORE_INDEX}, the first of a row never counts).`
-        : `numItemsInBatch: expected a number above 0, found ${numItemsInBatch}.`,
+        : `numItemsInBatch: expected a number above 0, found ${count}.`,
     );
   }
   const flat = reshape(hidden, [-1, hidden.shape.at(-1)!]);
-  const x = indexSelect(flat, 0, tensor(rows, { device: hidden.device }));
-  const wanted = tensor(targets, { device: hidden.device });
+  const x = indexSelect(flat, 0, targets.rows);
+  const wanted = targets.labels;
   const plain = plainLinear(head);
   const sum =
     plain === undefined
-      ? chunkedCrossEntropy(x, (chunk) => transform(head.forward(chunk)), wanted, rowsPerChunk(rows.length, vocabSize))
+      ? chunkedCrossEntropy(
+          x,
+          (chunk) => transform(head.forward(chunk)),
+          wanted,
+          rowsPerChunk(x.shape[0]!, vocabSize),
+        )
       : linearCrossEntropy(x, plain.weight, wanted, { bias: plain.bias, transform });
   return div(sum, count);
 }
 
-/** Rows `b · T + t` that have a target, and the targets. */
-function shiftedTargets(labels: Tensor, vocabSize: number): { rows: Int32Array; targets: Int32Array } {
+function readTargets(labels: Tensor, vocabSize: number, device: Device): Targets {
   const [batch, length] = labels.shape as [number, number];
-  const values = labels.toInt32Array();
-  const rows = new Int32Array(batch * length);
-  const targets = new Int32Array(batch * length);
-  let count = 0;
-  for (let at = 0; at < values.length; at++) {
-    const label = values[at]!;
+  const { rows, targets, count } = shiftedTargets(labels.toInt32Array(), [batch, length], {
+    vocabSize,
+    isFilled: device !== "cpu",
+  });
+  return { rows: tensor(rows, { device }), labels: tensor(targets, { device }), count };
+}
+
+/**
+ * Rows `b · T + t` that have a target, and the targets. For a GPU both are filled up with rows that do not count, so that their number, and
+ * with it the shape of all that is computed of them, repeats from batch to batch: to a multiple of 64, or of a 16th of their number.
+ * @param labels `[B, T]` in row-major order
+ * @throws ModelInputError for a label outside the vocabulary
+ */
+export function shiftedTargets(
+  labels: Int32Array,
+  [batch, length]: readonly [number, number],
+  { vocabSize = Infinity, isFilled }: { vocabSize?: number; isFilled: boolean },
+): { rows: Int32Array; targets: Int32Array; count: number } {
+  const rows: number[] = [];
+  const targets: number[] = [];
+  for (let at = 0; at < batch * length; at++) {
+    const label = labels[at]!;
     if (at % length === 0 || label === IGNORE_INDEX) {
       continue;
     }
@@ -128,11 +153,21 @@ function shiftedTargets(labels: Tensor, vocabSize: number): { rows: Int32Array; 
         `labels: expected token ids from 0 to ${vocabSize - 1} or ${IGNORE_INDEX}, found ${label} in row ${Math.floor(at / length)}, position ${at % length}.`,
       );
     }
-    rows[count] = at - 1;
-    targets[count] = label;
-    count++;
+    rows.push(at - 1);
+    targets.push(label);
   }
-  return { rows: rows.subarray(0, count), targets: targets.subarray(0, count) };
+  const count = rows.length;
+  const size = isFilled ? filledSize(count) : count;
+  const filledRows = new Int32Array(size).fill(rows[0] ?? 0);
+  const filledTargets = new Int32Array(size).fill(IGNORE_INDEX);
+  filledRows.set(rows);
+  filledTargets.set(targets);
+  return { rows: filledRows, targets: filledTargets, count };
+}
+
+function filledSize(count: number): number {
+  const step = Math.max(64, 2 ** Math.floor(Math.log2(Math.max(count, 1)) - 4));
+  return Math.ceil(count / step) * step;
 }
 
 /** The head itself when it is the plain layer: adapters and plugins replace it, or its forward. */

@@ -17,7 +17,7 @@ export interface SequenceLayout {
 
 /** Derives positions, padding and sequence borders from the inputs of a forward call, and checks their shapes. */
 export function sequenceLayout(inputs: CausalLMInputs): SequenceLayout {
-  const { inputIds, attentionMask, positionIds, sequenceIds, labels, cache, attention } = inputs;
+  const { inputIds, attentionMask, positionIds, sequenceIds, labels, cache, attention, facts } = inputs;
   const [batch, length] = checkShape("inputIds", inputIds, [undefined, undefined]) as [number, number];
   const past = cache?.length ?? 0;
   if (attentionMask !== undefined) {
@@ -38,9 +38,14 @@ export function sequenceLayout(inputs: CausalLMInputs): SequenceLayout {
   const looksPacked =
     sequenceIds === undefined && positionIds !== undefined && attentionMask === undefined && cache === undefined;
   const { device } = inputIds;
-  const ids = looksPacked ? packedSequenceIds(positionIds, batch) : sequenceIds;
+  const ids = !looksPacked
+    ? sequenceIds
+    : facts?.sequenceIds.has(positionIds)
+      ? facts.sequenceIds.get(positionIds)
+      : packedSequenceIds(positionIds, batch);
   const segments = ids && to(ids, device);
-  const keyMask = attentionMask !== undefined && hidesKeys(attentionMask) ? to(attentionMask, device) : undefined;
+  const hides = attentionMask !== undefined && (facts?.hidesKeys.get(attentionMask) ?? readsAsHiding(attentionMask));
+  const keyMask = hides ? to(attentionMask, device) : undefined;
   const isPlain = attention !== undefined && cache === undefined && keyMask === undefined;
   return {
     positionIds:
@@ -65,7 +70,16 @@ export function sequenceLayout(inputs: CausalLMInputs): SequenceLayout {
  */
 export function packedSequenceIds(positionIds: Tensor, batch: number = positionIds.shape[0]!): Tensor | undefined {
   const [rows, length] = positionIds.shape as [number, number];
-  const positions = positionIds.toInt32Array();
+  const ids = numberSequences(positionIds.toInt32Array(), [rows, length], batch);
+  return ids && tensor(ids, { shape: [batch, length], device: positionIds.device });
+}
+
+/** The same on the host. @param positions `[B or 1, T]` in row-major order */
+export function numberSequences(
+  positions: Int32Array,
+  [rows, length]: readonly [number, number],
+  batch: number = rows,
+): Int32Array | undefined {
   const ids = new Int32Array(batch * length);
   let packed = false;
   for (let row = 0; row < batch; row++) {
@@ -79,7 +93,7 @@ export function packedSequenceIds(positionIds: Tensor, batch: number = positionI
       ids[row * length + t] = sequence;
     }
   }
-  return packed ? tensor(ids, { shape: [batch, length], device: positionIds.device }) : undefined;
+  return packed ? ids : undefined;
 }
 
 /**
@@ -104,10 +118,15 @@ function cumulativeLengths(sequenceIds: Tensor | undefined, inputIds: Tensor): T
   return tensor(Int32Array.from(bounds), { dtype: "int32", device: inputIds.device });
 }
 
-/** Whether a mask hides anything that comes before a token: padding on the right is never seen by causal attention. */
-function hidesKeys(attentionMask: Tensor): boolean {
-  const [batch, length] = attentionMask.shape as [number, number];
-  const mask = attentionMask.toInt32Array();
+function readsAsHiding(attentionMask: Tensor): boolean {
+  return hidesKeys(attentionMask.toInt32Array(), attentionMask.shape as [number, number]);
+}
+
+/**
+ * Whether a mask hides anything that comes before a token: padding on the right is never seen by causal attention.
+ * @param mask `[B, S]` in row-major order
+ */
+export function hidesKeys(mask: Int32Array, [batch, length]: readonly [number, number]): boolean {
   for (let row = 0; row < batch; row++) {
     let padded = false;
     for (let at = row * length; at < (row + 1) * length; at++) {

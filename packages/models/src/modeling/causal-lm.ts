@@ -3,6 +3,7 @@ import { Module, type Tensor } from "@fms-accel/tensor";
 import type { CausalLMConfig } from "../config/causal-lm-config.ts";
 import type { KeyValueCache } from "./key-value-cache.ts";
 import type { AttentionFunction } from "./attention-context.ts";
+import type { InputFacts } from "./input-facts.ts";
 
 /**
  * Inputs of a forward call. B: rows of the batch, T: positions of this call. Integers are int32. All but `inputIds` may lie on the CPU
@@ -25,8 +26,10 @@ export interface CausalLMInputs {
   readonly sequenceIds?: Tensor | undefined;
   /** Target ids `[B, T]`, -100 for none: the logits at t are held against the label at t + 1. */
   readonly labels?: Tensor | undefined;
-  /** What the summed loss is divided by; absent: the number of targets of this call. */
-  readonly numItemsInBatch?: number | undefined;
+  /** What the summed loss is divided by, also as a float32 scalar; absent: the number of targets of this call. */
+  readonly numItemsInBatch?: number | Tensor | undefined;
+  /** What is known of the values of these inputs, so that nobody reads them. */
+  readonly facts?: InputFacts | undefined;
   readonly cache?: KeyValueCache | undefined;
   /** What attends in place of the engine's attention. */
   readonly attention?: AttentionFunction | undefined;

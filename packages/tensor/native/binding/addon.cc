@@ -5,6 +5,7 @@ namespace {
 
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new fms_accel::Environment(env));
+  fms_accel::register_graph(env, exports);
   fms_accel::register_engine(env, exports);
   fms_accel::register_memory(env, exports);
   fms_accel::register_attention(env, exports);

@@ -7,6 +7,7 @@
 #include "engine/allocator.h"
 #include "engine/mapped_file.h"
 #include "ops/copy.h"
+#include "ops/iteration.h"
 
 namespace fms_accel {
 namespace {
@@ -36,6 +37,21 @@ void register_memory(Napi::Env env, Napi::Object exports) {
       memcpy(tensor.raw(), data, size);
     }
     return tensor;
+  });
+  define(env, exports, "writeBytes", [](const Arguments& a) {
+    const Tensor& target = a.tensor(0);
+    const auto [data, size] = bytes_of(a, 1);
+    ops::check_writable(a.op(), target);
+    check(target.is_contiguous() &&
+              size == static_cast<size_t>(target.numel()) * item_size(target.dtype),
+          a.op(), ": ", size, " bytes into ", name_of(target.dtype), " ", shape_of(target),
+          ", which must be contiguous and as large");
+    if (target.device().type == 2) {
+      cuda::copy(target.raw(), target.device(), data, Device{}, size);
+    } else if (size > 0) {
+      memcpy(target.raw(), data, size);
+    }
+    return a.napi().Undefined();
   });
   define_tensor(env, exports, "asStrided", [](const Arguments& a) {
     const int64_t ndim = a.integer(1);
@@ -92,6 +108,7 @@ void register_memory(Napi::Env env, Napi::Object exports) {
     result.Set("liveBytes", static_cast<double>(statistics.live_bytes));
     result.Set("peakBytes", static_cast<double>(statistics.peak_bytes));
     result.Set("cachedBytes", static_cast<double>(statistics.cached_bytes));
+    result.Set("graphBytes", static_cast<double>(statistics.graph_bytes));
     result.Set("liveTensors", static_cast<double>(a.environment().tensors().live()));
     return result;
   });
@@ -103,6 +120,7 @@ void register_memory(Napi::Env env, Napi::Object exports) {
     result.Set("launches", static_cast<double>(statistics.launches));
     result.Set("waits", static_cast<double>(statistics.waits));
     result.Set("libraryProducts", static_cast<double>(statistics.library_products));
+    result.Set("graphLaunches", static_cast<double>(statistics.graph_launches));
     result.Set("bytesToDevice", static_cast<double>(statistics.bytes_to_device));
     result.Set("bytesToHost", static_cast<double>(statistics.bytes_to_host));
     return result;

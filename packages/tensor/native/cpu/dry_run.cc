@@ -141,7 +141,8 @@ Kernels make_dry(const Kernels& real) {
   dry.dropout = [](const Loop&, const Operand&, const Operand&, uint32_t, float, Randomness) {};
   dry.sum_of_squares = [](const FlatTensor*, int64_t) { return 0.0; };
   dry.scale = [](const FlatTensor*, int64_t, float, bool) { return true; };
-  dry.adamw = [](const AdamWTensor*, int64_t, double, double, float) {};
+  dry.clip = [](const FlatTensor*, int64_t, double, const float*, int64_t, float*) {};
+  dry.adamw = [](const AdamWTensor*, int64_t, double, double, float, const float*) {};
   dry.cross_entropy = [](const CrossEntropy&) {};
   dry.cross_entropy_gradient = [](const CrossEntropy&, void*, const float*, int64_t) {};
   return dry;

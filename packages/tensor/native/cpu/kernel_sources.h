@@ -60,7 +60,10 @@ void dropout(const Loop&, const Operand& out, const Operand& x, uint32_t thresho
 // optimizer.cc
 double sum_of_squares(const FlatTensor* tensors, int64_t count);
 bool scale(const FlatTensor* tensors, int64_t count, float factor, bool asks);
-void adamw(const AdamWTensor* tensors, int64_t count, double beta1, double beta2, float eps);
+void clip(const FlatTensor* tensors, int64_t count, double max_norm, const float* values,
+          int64_t value_count, float* outcome);
+void adamw(const AdamWTensor* tensors, int64_t count, double beta1, double beta2, float eps,
+           const float* outcome);
 
 // reduce.cc
 void reduce(ReduceOp op, const Reduction&);

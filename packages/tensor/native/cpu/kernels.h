@@ -138,6 +138,9 @@ struct IndexedRows {
 struct Randomness {
   uint64_t seed = 0;
   uint64_t offset = 0;  // in blocks of four words
+  // On a device, where draws of a graph find what changes from launch to launch: the seed that
+  // holds in place of `seed`, and what is added to `offset`.
+  const uint64_t* state = nullptr;
 };
 
 // The elements of a contiguous tensor.
@@ -155,6 +158,8 @@ struct AdamWTensor {
   float decay = 1;       // 1 - learning rate * weight decay
   float step_size = 0;   // learning rate / (1 - beta1^step)
   float correction = 1;  // sqrt(1 - beta2^step)
+  // These three, where memory of the device has them: a graph reads them whenever it is launched.
+  const float* numbers = nullptr;
 };
 
 enum class ReduceOp : int32_t { kSum, kMean, kMaximum, kMinimum };
@@ -209,7 +214,13 @@ struct Kernels {
   // Every element times `factor`, in place; whether all were finite before, or true where nobody
   // `asks`: a device is waited for to answer.
   bool (*scale)(const FlatTensor* tensors, int64_t count, float factor, bool asks);
-  void (*adamw)(const AdamWTensor* tensors, int64_t count, double beta1, double beta2, float eps);
+  // Scales by max_norm / (norm + 1e-6) where that is not at least 1. `outcome` [2] becomes the
+  // norm, and 1 where it and all of `values` are finite, else 0. The host reads nothing of it.
+  void (*clip)(const FlatTensor* tensors, int64_t count, double max_norm, const float* values,
+               int64_t value_count, float* outcome);
+  // Does nothing where outcome[1] is 0; `outcome` may be null.
+  void (*adamw)(const AdamWTensor* tensors, int64_t count, double beta1, double beta2, float eps,
+                const float* outcome);
   void (*cross_entropy)(const CrossEntropy&);
   // out [rows, classes] in the logits' dtype = (softmax - one hot) * scales[row * scale_stride].
   void (*cross_entropy_gradient)(const CrossEntropy&, void* out, const float* scales,

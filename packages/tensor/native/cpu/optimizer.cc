@@ -85,7 +85,21 @@ bool scale(const FlatTensor* tensors, int64_t count, float factor, bool) {
   return finite.load();
 }
 
-void adamw(const AdamWTensor* tensors, int64_t count, double beta1, double beta2, float eps) {
+void clip(const FlatTensor* tensors, int64_t count, double max_norm, const float* values,
+          int64_t value_count, float* outcome) {
+  const auto norm = static_cast<float>(__builtin_sqrt(sum_of_squares(tensors, count)));
+  bool is_finite = __builtin_isfinite(norm);
+  for (int64_t i = 0; i < value_count; ++i) is_finite = is_finite && __builtin_isfinite(values[i]);
+  outcome[0] = norm;
+  outcome[1] = is_finite ? 1.0f : 0.0f;
+  const double factor = max_norm / (static_cast<double>(norm) + 1e-6);
+  // A NaN is no number below 1, but it must spread.
+  if (!(factor >= 1)) scale(tensors, count, static_cast<float>(factor), false);
+}
+
+void adamw(const AdamWTensor* tensors, int64_t count, double beta1, double beta2, float eps,
+           const float* outcome) {
+  if (outcome != nullptr && outcome[1] == 0.0f) return;
   const auto weight1 = static_cast<float>(1 - beta1), weight2 = static_cast<float>(1 - beta2),
              keep2 = static_cast<float>(beta2);
   const auto numel_of = [&](int64_t t) { return tensors[t].parameter.numel; };

@@ -32,6 +32,7 @@ const Kernels kKernels = {
     .dropout = dropout,
     .sum_of_squares = sum_of_squares,
     .scale = scale,
+    .clip = clip,
     .adamw = adamw,
     .cross_entropy = cross_entropy,
     .cross_entropy_gradient = cross_entropy_gradient,

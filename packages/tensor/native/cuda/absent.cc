@@ -31,6 +31,11 @@ void reset_peak(int) { refuse(); }
 void release_cached(int) { refuse(); }
 void copy(void*, Device, const void*, Device, size_t) { refuse(); }
 void synchronize(int) { refuse(); }
+int64_t begin_capture(int, int64_t, const void*) { refuse(); }
+GraphStatistics end_capture(int) { refuse(); }
+void abort_capture(int) { refuse(); }
+void launch_graph(int, int64_t) { refuse(); }
+void release_graph(int, int64_t) { refuse(); }
 void provoke_fault(int) { refuse(); }
 void check_indices(int, const int64_t*, int64_t, int64_t*, const IndexCheck&) { refuse(); }
 

@@ -257,7 +257,9 @@ bool multiply_untailed(const Product& p, bool runs) {
   if (p.bias != nullptr)
     require_success("a bias", call.set_matmul(plan.matmul, kBiasPointer, &p.bias, sizeof p.bias));
 #if !defined(FMS_ACCEL_CUDA_TOOLKIT)
-  require(cudaStreamSynchronize(current_stream()));  // what stands in for it has no stream
+  // What stands in for it has no stream: it could not be recorded.
+  if (is_capturing()) return false;
+  require(cudaStreamSynchronize(current_stream()));
 #endif
   const Scratch workspace(plan.workspace_bytes);
   require_success(

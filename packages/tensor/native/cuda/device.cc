@@ -1,17 +1,11 @@
 #include "cuda/device.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstdlib>
 #include <cstring>
-#include <map>
-#include <mutex>
-#include <unordered_map>
 
 #include "cuda/cublaslt.h"
-#include "cuda/index_check.h"
-#include "cuda/staging.h"
-#include "cuda/stream.h"
+#include "cuda/device_state.h"
 #include "engine/error.h"
 
 namespace fms_accel::cuda {
@@ -22,47 +16,11 @@ namespace {
 
 constexpr int64_t kSmall = int64_t{1} << 20, kRound = int64_t{2} << 20;
 
-constexpr size_t kChecks = 1024;
-
-struct DeviceState {
-  std::mutex mutex;
-  cudaStream_t stream = nullptr;
-  std::multimap<size_t, void*> free_blocks;
-  std::unordered_map<void*, size_t> used_blocks;
-  MemoryStatistics statistics;
-  std::atomic<int64_t> launches{0}, waits{0}, library_products{0}, bytes_to_device{0},
-      bytes_to_host{0};
-  std::mutex staging_mutex;
-  Staging staging;
-  // Checks of indices that the host has not looked at yet. A record lies in pinned memory, where
-  // the device writes it.
-  std::vector<IndexCheck> checks;
-  CheckRecord* records = nullptr;  // kChecks of them
-};
-
 thread_local int thread_device = 0;
 
 bool is_set(const char* name) {
   const char* value = std::getenv(name);
   return value != nullptr && strcmp(value, "0") != 0 && *value != 0;
-}
-
-bool is_synchronous() {
-#if defined(FMS_ACCEL_CUDA_TOOLKIT)
-  static const bool value = is_set("FMS_ACCEL_CUDA_SYNC");
-  return value;
-#else
-  return true;
-#endif
-}
-
-// The emulator checks bounds block by block: each tensor has memory of its own, of its exact size.
-bool keeps_blocks() {
-#if defined(FMS_ACCEL_CUDA_TOOLKIT)
-  return true;
-#else
-  return is_set("FMS_ACCEL_CUDA_CACHE");
-#endif
 }
 
 std::string version_text(int version) {
@@ -132,7 +90,54 @@ const Status& known_status() {
   return *status;
 }
 
-// Never destroyed: tensors may be freed while the process is exiting.
+// Sizes are rounded, so that similar blocks can serve each other.
+size_t block_size(size_t bytes) {
+  if (!keeps_blocks()) return std::max<size_t>(bytes, 1);
+  const auto unit = static_cast<size_t>(static_cast<int64_t>(bytes) < kSmall ? 512 : kRound);
+  return std::max<size_t>(1, (bytes + unit - 1) / unit) * unit;
+}
+
+std::string mebibytes(int64_t bytes) { return std::to_string(bytes >> 20) + " MiB"; }
+
+// What the first index of a list of checks that was out of range is reported as; none: nothing.
+void report(const std::vector<IndexCheck>& checks, const CheckRecord* records) {
+  for (size_t i = 0; i < checks.size(); ++i) {
+    if (records[i].position == ~0ull) continue;
+    const IndexCheck& check = checks[i];
+    Shape position(check.shape.size());
+    auto rest = static_cast<int64_t>(records[i].position);
+    for (size_t d = check.shape.size(); d-- > 0;) {
+      position[d] = rest % check.shape[d];
+      rest /= check.shape[d];
+    }
+    if (check.is_label) {
+      fail(check.op, ": label ", records[i].value, " of row ", position[0], " is out of range for ",
+           check.size, " classes (rows with label ", check.allowed, " are ignored)");
+    }
+    fail(check.op, ": index ", records[i].value, " at ", to_string(position),
+         " is out of range for size ", check.size);
+  }
+}
+
+}  // namespace
+
+bool is_synchronous() {
+#if defined(FMS_ACCEL_CUDA_TOOLKIT)
+  static const bool value = is_set("FMS_ACCEL_CUDA_SYNC");
+  return value;
+#else
+  return true;
+#endif
+}
+
+bool keeps_blocks() {
+#if defined(FMS_ACCEL_CUDA_TOOLKIT)
+  return true;
+#else
+  return is_set("FMS_ACCEL_CUDA_CACHE");
+#endif
+}
+
 DeviceState& state_of(int index) {
   static std::mutex mutex;
   static auto* states = new std::map<int, DeviceState>;
@@ -152,14 +157,6 @@ void make_current(int index) {
   thread_device = index;
 }
 
-// Sizes are rounded, so that similar blocks can serve each other.
-size_t block_size(size_t bytes) {
-  if (!keeps_blocks()) return std::max<size_t>(bytes, 1);
-  const auto unit = static_cast<size_t>(static_cast<int64_t>(bytes) < kSmall ? 512 : kRound);
-  return std::max<size_t>(1, (bytes + unit - 1) / unit) * unit;
-}
-
-// The caller holds the lock.
 void free_cached_blocks(DeviceState& state) {
   for (const auto& [size, data] : state.free_blocks) {
     cudaFree(data);  // waits for the device, so no kernel still uses it
@@ -168,41 +165,37 @@ void free_cached_blocks(DeviceState& state) {
   state.free_blocks.clear();
 }
 
-std::string mebibytes(int64_t bytes) { return std::to_string(bytes >> 20) + " MiB"; }
+void give_back(DeviceState& state, size_t size, void* data) {
+  if (!keeps_blocks()) {
+    cudaFree(data);
+    return;
+  }
+  state.free_blocks.emplace(size, data);
+  state.statistics.cached_bytes += static_cast<int64_t>(size);
+}
 
-// Throws for the first index that was out of range; the stream has been waited for.
 void report_checks(DeviceState& state) {
   std::vector<IndexCheck> checks;
   {
     const std::lock_guard<std::mutex> lock(state.mutex);
     checks.swap(state.checks);
   }
-  const CheckRecord* records = state.records;
-  for (size_t i = 0; i < checks.size(); ++i) {
-    if (records[i].position == ~0ull) continue;
-    const IndexCheck& check = checks[i];
-    Shape position(check.shape.size());
-    auto rest = static_cast<int64_t>(records[i].position);
-    for (size_t d = check.shape.size(); d-- > 0;) {
-      position[d] = rest % check.shape[d];
-      rest /= check.shape[d];
-    }
-    if (check.is_label) {
-      fail(check.op, ": label ", records[i].value, " of row ", position[0], " is out of range for ",
-           check.size, " classes (rows with label ", check.allowed, " are ignored)");
-    }
-    fail(check.op, ": index ", records[i].value, " at ", to_string(position),
-         " is out of range for size ", check.size);
+  report(checks, state.records);
+  for (auto& [id, graph] : state.graphs) {
+    if (!graph.has_unseen_checks) continue;
+    graph.has_unseen_checks = false;
+    const std::vector<CheckRecord> seen(graph.records, graph.records + graph.checks.size());
+    for (size_t i = 0; i < graph.checks.size(); ++i) graph.records[i].position = ~0ull;
+    report(graph.checks, seen.data());
   }
 }
 
 void wait(DeviceState& state) {
+  refuse_in_capture(state, "Waiting for the device");
   ++state.waits;
   require(cudaStreamSynchronize(state.stream));
   report_checks(state);
 }
-
-}  // namespace
 
 void require(cudaError_t status) {
   if (status == cudaSuccess) return;
@@ -211,10 +204,19 @@ void require(cudaError_t status) {
 }
 
 int current_device() { return thread_device; }
-cudaStream_t current_stream() { return current_state().stream; }
+cudaStream_t current_stream() {
+  DeviceState& state = current_state();
+  capture_of(state);  // throws where the stream is another thread's
+  return state.stream;
+}
 void launched() {
-  ++current_state().launches;
-  if (is_synchronous()) require(cudaStreamSynchronize(current_stream()));
+  DeviceState& state = current_state();
+  if (Graph* graph = capture_of(state)) {
+    ++graph->kernels;
+    return;
+  }
+  ++state.launches;
+  if (is_synchronous()) require(cudaStreamSynchronize(state.stream));
 }
 
 void count_library_product() { ++current_state().library_products; }
@@ -229,6 +231,7 @@ void copy_on_device(void* to, const void* from, size_t bytes) {
 
 void read_back(void* to, const void* from, size_t bytes) {
   DeviceState& state = current_state();
+  refuse_in_capture(state, "Reading a value back to the host");
   state.bytes_to_host += static_cast<int64_t>(bytes);
   require(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, state.stream));
   wait(state);
@@ -267,20 +270,25 @@ void* stream(int index) { return state_of(index).stream; }
 void* allocate(int index, size_t bytes) {
   DeviceState& state = state_of(index);
   make_current(index);
+  Graph* const graph = capture_of(state);
   const std::lock_guard<std::mutex> lock(state.mutex);
   const size_t size = block_size(bytes);
+  auto& free_blocks = graph == nullptr ? state.free_blocks : graph->pool->free_blocks;
+  auto& free_bytes_held =
+      graph == nullptr ? state.statistics.cached_bytes : state.statistics.graph_bytes;
   void* data = nullptr;
   size_t given = size;
   // The smallest free block that is large enough, unless much of it would be wasted.
-  const auto found = state.free_blocks.lower_bound(size);
-  if (found != state.free_blocks.end() && found->first <= size + size / 2) {
+  const auto found = free_blocks.lower_bound(size);
+  if (found != free_blocks.end() && found->first <= (keeps_blocks() ? size + size / 2 : size)) {
     given = found->first;
     data = found->second;
-    state.statistics.cached_bytes -= static_cast<int64_t>(given);
-    state.free_blocks.erase(found);
+    free_bytes_held -= static_cast<int64_t>(given);
+    free_blocks.erase(found);
   } else {
+    const AllowDuringCapture allow;
     cudaError_t error = cudaMalloc(&data, size);
-    if (error == cudaErrorMemoryAllocation) {
+    if (error == cudaErrorMemoryAllocation && graph == nullptr) {
       cudaGetLastError();
       free_cached_blocks(state);
       error = cudaMalloc(&data, size);
@@ -292,15 +300,18 @@ void* allocate(int index, size_t bytes) {
       throw OutOfMemory(
           "cuda:" + std::to_string(index) + " is out of memory: " + std::to_string(bytes) +
           " bytes were asked for while tensors hold " + mebibytes(state.statistics.live_bytes) +
-          " (at most " + mebibytes(state.statistics.peak_bytes) + " so far), and " +
-          mebibytes(static_cast<int64_t>(free_bytes)) + " of " +
+          " (at most " + mebibytes(state.statistics.peak_bytes) + " so far)" +
+          (state.statistics.graph_bytes == 0
+               ? ""
+               : ", CUDA graphs " + mebibytes(state.statistics.graph_bytes) + " more") +
+          ", and " + mebibytes(static_cast<int64_t>(free_bytes)) + " of " +
           mebibytes(static_cast<int64_t>(total)) +
           " are free; use a smaller batch, gradient checkpointing, a shorter sequence, or "
           "bfloat16; `fms-accel estimate` says what a run takes");
     }
     require(error);
   }
-  state.used_blocks.emplace(data, given);
+  state.used_blocks.emplace(data, Block{given, graph == nullptr ? nullptr : graph->pool});
   state.statistics.live_bytes += static_cast<int64_t>(given);
   state.statistics.peak_bytes = std::max(state.statistics.peak_bytes, state.statistics.live_bytes);
   return data;
@@ -309,16 +320,18 @@ void* allocate(int index, size_t bytes) {
 void release(int index, void* data, size_t) {
   DeviceState& state = state_of(index);
   const std::lock_guard<std::mutex> lock(state.mutex);
-  const auto block = state.used_blocks.find(data);
-  const size_t size = block->second;
-  state.used_blocks.erase(block);
-  state.statistics.live_bytes -= static_cast<int64_t>(size);
-  if (!keeps_blocks()) {
-    cudaFree(data);
-    return;
+  const auto found = state.used_blocks.find(data);
+  const Block block = found->second;
+  state.used_blocks.erase(found);
+  state.statistics.live_bytes -= static_cast<int64_t>(block.size);
+  Graph* const graph = state.capture;
+  if (block.pool == nullptr && graph == nullptr) return give_back(state, block.size, data);
+  state.statistics.graph_bytes += static_cast<int64_t>(block.size);
+  if (block.pool != nullptr) {
+    block.pool->free_blocks.emplace(block.size, data);
+  } else {
+    graph->parked.emplace_back(block.size, data);
   }
-  state.free_blocks.emplace(size, data);
-  state.statistics.cached_bytes += static_cast<int64_t>(size);
 }
 
 MemoryStatistics memory_statistics(int index) {
@@ -330,8 +343,14 @@ MemoryStatistics memory_statistics(int index) {
 WorkStatistics work_statistics(int index) {
   require_device(index);
   const DeviceState& state = state_of(index);
-  return {state.launches, state.waits, state.library_products, state.bytes_to_device,
-          state.bytes_to_host};
+  WorkStatistics result;
+  result.launches = state.launches;
+  result.waits = state.waits;
+  result.library_products = state.library_products;
+  result.graph_launches = state.graph_launches;
+  result.bytes_to_device = state.bytes_to_device;
+  result.bytes_to_host = state.bytes_to_host;
+  return result;
 }
 void reset_peak(int index) {
   DeviceState& state = state_of(index);
@@ -341,6 +360,7 @@ void reset_peak(int index) {
 void release_cached(int index) {
   DeviceState& state = state_of(index);
   make_current(index);
+  refuse_in_capture(state, "Freeing cached memory");
   const std::lock_guard<std::mutex> lock(state.mutex);
   free_cached_blocks(state);
 }
@@ -351,6 +371,11 @@ void copy(void* to, Device to_device, const void* from, Device from_device, size
   const int index = from_cuda ? from_device.index : to_device.index;
   DeviceState& state = state_of(index);
   make_current(index);
+  Graph* const graph = capture_of(state);
+  if (graph != nullptr && from_cuda && from_device != to_device) {
+    refuse_in_capture(state, to_cuda ? "Copying a tensor to another device"
+                                     : "Reading a tensor back to the host");
+  }
   if (to_cuda && from_cuda && to_device.index != from_device.index) {
     // The source's stream must have written, and the target's must wait for the copy.
     DeviceState& target = state_of(to_device.index);
@@ -361,6 +386,11 @@ void copy(void* to, Device to_device, const void* from, Device from_device, size
     return wait(state);
   }
   const cudaMemcpyKind kind = to_cuda ? cudaMemcpyDeviceToDevice : cudaMemcpyDeviceToHost;
+  if (!from_cuda && graph != nullptr) {
+    void* const constant = pinned_of(*graph, bytes);
+    memcpy(constant, from, bytes);
+    return require(cudaMemcpyAsync(to, constant, bytes, cudaMemcpyHostToDevice, state.stream));
+  }
   if (!from_cuda) {
     state.bytes_to_device += static_cast<int64_t>(bytes);
     const std::lock_guard<std::mutex> lock(state.staging_mutex);
@@ -383,20 +413,25 @@ void check_indices(int device, const int64_t* index, int64_t count, int64_t* che
                    const IndexCheck& check) {
   DeviceState& state = state_of(device);
   make_current(device);
-  if (state.checks.size() == kChecks) wait(state);
-  size_t place;
+  Graph* const graph = capture_of(state);
+  if (graph == nullptr && state.checks.size() == kChecks) wait(state);
+  CheckRecord* record;
   {
     const std::lock_guard<std::mutex> lock(state.mutex);
-    if (state.records == nullptr) {
+    if (graph == nullptr && state.records == nullptr) {
       void* data = nullptr;
       require(cudaMallocHost(&data, kChecks * sizeof(CheckRecord)));
       state.records = static_cast<CheckRecord*>(data);
     }
-    place = state.checks.size();
-    state.checks.push_back(check);
+    auto& checks = graph == nullptr ? state.checks : graph->checks;
+    fms_accel::check(checks.size() < kChecks, check.op, ": a CUDA graph holds at most ", kChecks,
+                     " operations with indices");
+    record = (graph == nullptr ? state.records : graph->records) + checks.size();
+    record->position = ~0ull;
+    checks.push_back(check);
   }
-  enqueue_index_check(index, count, checked, check, &state.records[place]);
-  if (is_synchronous()) report_checks(state);
+  enqueue_index_check(index, count, checked, check, record);
+  if (graph == nullptr && is_synchronous()) report_checks(state);
 }
 
 }  // namespace fms_accel::cuda

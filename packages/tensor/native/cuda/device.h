@@ -49,6 +49,7 @@ struct WorkStatistics {
   int64_t launches = 0;
   int64_t waits = 0;             // how often the host waited for the device
   int64_t library_products = 0;  // that cuBLASLt was given
+  int64_t graph_launches = 0;    // whose kernels are not among `launches`
   int64_t bytes_to_device = 0, bytes_to_host = 0;
 };
 WorkStatistics work_statistics(int index);
@@ -59,6 +60,26 @@ void release_cached(int index);
 void copy(void* to, Device to_device, const void* from, Device from_device, size_t bytes);
 // Waits for all work, and throws what went wrong in it.
 void synchronize(int index);
+
+// ---- Graphs: native/cuda/graph.cc ----
+
+struct GraphStatistics {
+  int64_t kernels = 0;
+  int64_t nodes = 0;  // kernels, copies and fills
+};
+// From here on this thread's work on the device is recorded and not done. Memory that it asks for
+// belongs to the graph, or to all graphs that share memory; 0: with none. `random_state` is memory
+// of the device for two words of 64 bits, which the caller keeps: the seed of every draw, and what
+// is added to its offset. Returns the graph's number.
+int64_t begin_capture(int index, int64_t shares_memory_with, const void* random_state);
+// Throws where CUDA has ended the capture; the graph is released then.
+GraphStatistics end_capture(int index);
+// Gives up what was recorded. Does nothing where no capture is under way.
+void abort_capture(int index);
+// Enqueues the recorded work. Bytes that the host gave during the capture are given again.
+void launch_graph(int index, int64_t graph);
+// Waits for the device. The memory goes back to it when no other graph shares it.
+void release_graph(int index, int64_t graph);
 
 // Runs a kernel that fails, and throws DeviceError. On a GPU the device is lost to the process.
 void provoke_fault(int index);

@@ -30,8 +30,10 @@ __global__ void __launch_bounds__(kThreads)
 
 __global__ void write_record(const int64_t* index, const unsigned long long* first,
                              CheckRecord* record) {
+  // A graph writes here again before the host has looked: what is wrong stays.
+  if (*first == kNone || record->position != kNone) return;
+  record->value = static_cast<long long>(index[*first]);
   record->position = *first;
-  record->value = *first == kNone ? 0 : static_cast<long long>(index[*first]);
 }
 
 template <class Stored>

@@ -57,7 +57,10 @@ void dropout(const Loop&, const Operand& out, const Operand& x, uint32_t thresho
 // optimizer.cu
 double sum_of_squares(const FlatTensor* tensors, int64_t count);
 bool scale(const FlatTensor* tensors, int64_t count, float factor, bool asks);
-void adamw(const AdamWTensor* tensors, int64_t count, double beta1, double beta2, float eps);
+void clip(const FlatTensor* tensors, int64_t count, double max_norm, const float* values,
+          int64_t value_count, float* outcome);
+void adamw(const AdamWTensor* tensors, int64_t count, double beta1, double beta2, float eps,
+           const float* outcome);
 
 // matmul.cu
 void matmul(const MatmulArguments&);

@@ -94,15 +94,48 @@ __global__ void __launch_bounds__(kThreads)
   if (!is_finite) atomicExch(others, 1);
 }
 
+// From the sum of squares: outcome as in cpu/kernels.h, and the factor that clips.
+__global__ void decide_clipping(const double* total, double max_norm, const float* values,
+                                int64_t count, float* outcome, float* factor) {
+  const auto is_finite = [](float value) {
+    return (__float_as_uint(value) & 0x7f800000u) != 0x7f800000u;
+  };
+  const float norm = static_cast<float>(sqrt(*total));
+  bool all_finite = is_finite(norm);
+  for (int64_t i = 0; i < count; ++i) all_finite = all_finite && is_finite(values[i]);
+  outcome[0] = norm;
+  outcome[1] = all_finite ? 1.0f : 0.0f;
+  const double ratio = max_norm / (static_cast<double>(norm) + 1e-6);
+  *factor = ratio >= 1 ? 1.0f : static_cast<float>(ratio);
+}
+
+__global__ void __launch_bounds__(kThreads)
+    clip_pieces(List<FlatTensor> list, const float* factor) {
+  const float by = *factor;
+  if (by == 1.0f) return;
+  const int t = list.tensor_of(blockIdx.x);
+  const FlatTensor& tensor = list.tensors[t];
+  const int64_t begin = (blockIdx.x - list.first[t]) * kPiece,
+                end = min_of(tensor.numel, begin + kPiece);
+  for (int64_t i = begin + threadIdx.x; i < end; i += kThreads)
+    store<float>(tensor.data, tensor.dtype, i, load<float>(tensor.data, tensor.dtype, i) * by);
+}
+
 struct AdamW {
   float weight1, weight2, keep2, eps;
 };
 
-__global__ void __launch_bounds__(kThreads) adamw_pieces(List<AdamWTensor> list, AdamW a) {
+__global__ void __launch_bounds__(kThreads)
+    adamw_pieces(List<AdamWTensor> list, AdamW a, const float* outcome) {
+  if (outcome != nullptr && outcome[1] == 0.0f) return;
   const int t = list.tensor_of(blockIdx.x);
   const AdamWTensor& tensor = list.tensors[t];
   const int64_t begin = (blockIdx.x - list.first[t]) * kPiece,
                 end = min_of(tensor.parameter.numel, begin + kPiece);
+  const float* numbers = tensor.numbers;
+  const float decay = numbers == nullptr ? tensor.decay : numbers[0],
+              step_size = numbers == nullptr ? tensor.step_size : numbers[1],
+              correction = numbers == nullptr ? tensor.correction : numbers[2];
   for (int64_t i = begin + threadIdx.x; i < end; i += kThreads) {
     const float p = load<float>(tensor.parameter.data, tensor.parameter.dtype, i);
     const float g = load<float>(tensor.gradient.data, tensor.gradient.dtype, i);
@@ -112,28 +145,37 @@ __global__ void __launch_bounds__(kThreads) adamw_pieces(List<AdamWTensor> list,
     v = v * a.keep2 + a.weight2 * g * g;
     tensor.exp_avg[i] = m;
     tensor.exp_avg_sq[i] = v;
-    store<float>(
-        tensor.parameter.data, tensor.parameter.dtype, i,
-        p * tensor.decay - tensor.step_size * (m / (sqrtf(v) / tensor.correction + a.eps)));
+    store<float>(tensor.parameter.data, tensor.parameter.dtype, i,
+                 p * decay - step_size * (m / (sqrtf(v) / correction + a.eps)));
   }
 }
 
 int64_t numel_of_flat(const FlatTensor& tensor) { return tensor.numel; }
 
-}  // namespace
-
-double sum_of_squares(const FlatTensor* tensors, int64_t count) {
+int64_t pieces_of(const FlatTensor* tensors, int64_t count) {
   int64_t pieces = 0;
   for (int64_t t = 0; t < count; ++t) pieces += ceil_div(tensors[t].numel, kPiece);
-  if (pieces == 0) return 0;
-  const Scratch scratch(static_cast<size_t>(pieces + 1) * sizeof(double));
-  double* partial = scratch.as<double>();
+  return pieces;
+}
+
+// Enqueues partial [pieces + 1]: the last one is the sum over all tensors.
+void add_squares(const FlatTensor* tensors, int64_t count, int64_t pieces, double* partial) {
   int64_t done = 0;
   for_each_list(tensors, count, numel_of_flat, [&](const List<FlatTensor>& list) {
     launch(square_pieces, grid_of(list.first[list.count]), dim3(kThreads), 0, list, partial + done);
     done += list.first[list.count];
   });
   launch(add_partials, dim3(1), dim3(kThreads), 0, partial, pieces, partial + pieces);
+}
+
+}  // namespace
+
+double sum_of_squares(const FlatTensor* tensors, int64_t count) {
+  const int64_t pieces = pieces_of(tensors, count);
+  if (pieces == 0) return 0;
+  const Scratch scratch(static_cast<size_t>(pieces + 1) * sizeof(double));
+  double* partial = scratch.as<double>();
+  add_squares(tensors, count, pieces, partial);
   double total;
   read_back(&total, partial + pieces, sizeof total);
   return total;
@@ -152,13 +194,28 @@ bool scale(const FlatTensor* tensors, int64_t count, float factor, bool asks) {
   return others == 0;
 }
 
-void adamw(const AdamWTensor* tensors, int64_t count, double beta1, double beta2, float eps) {
+void clip(const FlatTensor* tensors, int64_t count, double max_norm, const float* values,
+          int64_t value_count, float* outcome) {
+  const int64_t pieces = pieces_of(tensors, count);
+  const Scratch squares(static_cast<size_t>(pieces + 1) * sizeof(double)), factor(sizeof(float));
+  double* partial = squares.as<double>();
+  add_squares(tensors, count, pieces, partial);
+  launch(decide_clipping, dim3(1), dim3(1), 0, partial + pieces, max_norm, values, value_count,
+         outcome, factor.as<float>());
+  for_each_list(tensors, count, numel_of_flat, [&](const List<FlatTensor>& list) {
+    launch(clip_pieces, grid_of(list.first[list.count]), dim3(kThreads), 0, list,
+           factor.as<float>());
+  });
+}
+
+void adamw(const AdamWTensor* tensors, int64_t count, double beta1, double beta2, float eps,
+           const float* outcome) {
   const AdamW a{static_cast<float>(1 - beta1), static_cast<float>(1 - beta2),
                 static_cast<float>(beta2), eps};
   for_each_list(
       tensors, count, [](const AdamWTensor& tensor) { return tensor.parameter.numel; },
       [&](const List<AdamWTensor>& list) {
-        launch(adamw_pieces, grid_of(list.first[list.count]), dim3(kThreads), 0, list, a);
+        launch(adamw_pieces, grid_of(list.first[list.count]), dim3(kThreads), 0, list, a, outcome);
       });
 }
 

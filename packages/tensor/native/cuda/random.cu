@@ -33,6 +33,10 @@ template <class Draw>
 __global__ void __launch_bounds__(kThreads)
     draw_elements(Walk<2> walk, void* out, DType out_dtype, const void* x, DType x_dtype,
                   int64_t numel, Randomness random, Draw draw) {
+  if (random.state != nullptr) {
+    random.seed = random.state[0];
+    random.offset += random.state[1];
+  }
   const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads * 4;
   for (int64_t begin = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * 4;
        begin < numel; begin += step) {
@@ -100,6 +104,7 @@ struct Dropout {
 template <class Draw>
 void launch_draw(const Loop& loop, const Operand& out, const Operand& x, Randomness random,
                  const Draw& draw) {
+  random.state = captured_random_state();
   launch(draw_elements<Draw>, grid_for(loop.numel, kThreads * 4), dim3(kThreads), 0,
          walk_of(loop, out.strides, x.strides), out.data, out.dtype,
          static_cast<const void*>(x.data), x.dtype, loop.numel, random, draw);

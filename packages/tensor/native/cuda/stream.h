@@ -22,6 +22,11 @@ cudaStream_t current_stream();
 // Called after each launch: waits for it where FMS_ACCEL_CUDA_SYNC=1 asks for that.
 void launched();
 
+// Whether work is recorded for a graph rather than done.
+bool is_capturing();
+// While a graph is recorded: where its draws find seed and offset. Else none.
+const uint64_t* captured_random_state();
+
 // A product that cuBLASLt was given.
 void count_library_product();
 

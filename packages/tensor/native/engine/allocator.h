@@ -10,6 +10,7 @@ struct MemoryStatistics {
   int64_t live_bytes = 0;    // held by tensors
   int64_t peak_bytes = 0;    // the largest live_bytes since reset_peak
   int64_t cached_bytes = 0;  // free, kept for reuse
+  int64_t graph_bytes = 0;   // of a device: not held by tensors, but used when a graph is launched
 };
 
 // All functions are safe on any thread.

@@ -1,9 +1,10 @@
-import { zeros } from "../create.ts";
+import { isCapturing, onReplay } from "../capture-state.ts";
+import { empty, zeros } from "../create.ts";
 import { TensorError } from "../errors.ts";
 import { native } from "../native.ts";
 import type { Parameter } from "../nn/parameter.ts";
 import { keep } from "../scope.ts";
-import type { Tensor } from "../tensor.ts";
+import { Tensor } from "../tensor.ts";
 
 /** Parameters that share their settings; both numbers may be changed between steps. */
 export interface ParameterGroup {
@@ -63,32 +64,51 @@ export class AdamW implements Disposable {
       throw new TensorError("AdamW: a parameter stands twice in the groups");
   }
 
-  /** Moves every parameter that has a gradient. One native call. */
-  step(): void {
-    const parameters: number[] = [];
-    const gradients: number[] = [];
-    const expAvgs: number[] = [];
-    const expAvgSqs: number[] = [];
-    const learningRates: number[] = [];
-    const weightDecays: number[] = [];
-    const states: AdamWState[] = [];
-    for (const { params, lr = this.lr, weightDecay = 0.01 } of this.groups) {
-      for (const parameter of params) {
-        if (parameter.grad === undefined) continue;
-        const state = this.#stateOf(parameter);
-        parameters.push(parameter.handle);
-        gradients.push(parameter.grad.handle);
-        expAvgs.push(state.exp_avg.handle);
-        expAvgSqs.push(state.exp_avg_sq.handle);
-        learningRates.push(lr);
-        weightDecays.push(weightDecay);
-        states.push(state);
-      }
+  /**
+   * Moves every parameter that has a gradient. One native call. Captured in a CUDA graph, rates and counts are those of the time of its
+   * replay.
+   *
+   * @param outcome of `clipGradients`: where the gradient was not finite, nothing is moved, though the count of steps grows
+   */
+  step(outcome?: Tensor): void {
+    const moved = this.groups.flatMap((group) =>
+      group.params.flatMap((parameter) => {
+        const { grad } = parameter;
+        return grad === undefined ? [] : [{ group, parameter, grad, state: this.#stateOf(parameter) }];
+      }),
+    );
+    const numbersOfStep = () =>
+      [
+        moved.map(({ group }) => group.lr ?? this.lr),
+        moved.map(({ group }) => group.weightDecay ?? 0.01),
+        moved.map(({ state }) => state.step + 1),
+        ...this.betas,
+      ] as const;
+    const count = (): void => {
+      for (const { state } of moved) state.step++;
+    };
+    const device = moved[0]?.parameter.device;
+    const fromDevice =
+      isCapturing() && device !== undefined ? keep(empty([moved.length, 3], { device })) : undefined;
+    if (fromDevice !== undefined) {
+      const before = (): void => {
+        const numbers = new Tensor(native.adamwNumbers(...numbersOfStep()));
+        native.writeBytes(fromDevice.handle, numbers.toFloat32Array());
+        numbers.dispose();
+      };
+      onReplay({ before, after: count, end: () => fromDevice.dispose() });
     }
-    const steps = states.map(({ step }) => step + 1);
-    const [beta1, beta2] = this.betas;
-    native.adamw(parameters, gradients, expAvgs, expAvgSqs, learningRates, weightDecays, steps, beta1, beta2, this.eps);
-    for (const state of states) state.step++;
+    native.adamw(
+      moved.map(({ parameter }) => parameter.handle),
+      moved.map(({ grad }) => grad.handle),
+      moved.map(({ state }) => state.exp_avg.handle),
+      moved.map(({ state }) => state.exp_avg_sq.handle),
+      ...numbersOfStep(),
+      this.eps,
+      outcome?.handle,
+      fromDevice?.handle,
+    );
+    if (fromDevice === undefined) count();
   }
 
   /** Drops the gradients and their memory. */

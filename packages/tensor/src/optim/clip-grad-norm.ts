@@ -1,7 +1,7 @@
 import { TensorError } from "../errors.ts";
 import { native } from "../native.ts";
 import { globalNorm } from "../ops/norm.ts";
-import type { Tensor } from "../tensor.ts";
+import { Tensor } from "../tensor.ts";
 
 /**
  * Scales the gradients of `params` by min(1, maxNorm / (norm + 1e-6)), in place, where norm is the Euclidean norm of all of them
@@ -10,7 +10,7 @@ import type { Tensor } from "../tensor.ts";
  * skipped; `maxNorm` may be Infinity, which leaves finite gradients as they are. Throws TensorError for a negative or NaN maxNorm.
  */
 export function clipGradNorm(params: Iterable<Tensor>, maxNorm: number): number {
-  if (!(maxNorm >= 0)) throw new TensorError(`clipGradNorm: expected a maximal norm of at least 0, found ${maxNorm}`);
+  checkMaxNorm("clipGradNorm", maxNorm);
   const gradients = [...params].flatMap(({ grad }) => (grad === undefined ? [] : [grad]));
   const norm = globalNorm(gradients);
   const coefficient = maxNorm / (norm + 1e-6);
@@ -22,6 +22,22 @@ export function clipGradNorm(params: Iterable<Tensor>, maxNorm: number): number 
       false,
     );
   return norm;
+}
+
+/**
+ * `clipGradNorm` without a value that comes to the host, so that nothing waits for the device.
+ *
+ * @param values float32, contiguous, on the gradients' device: what else must be finite, such as losses
+ * @returns float32 [2] on the device: the norm before clipping; 1 where it and `values` are finite, else 0. `AdamW.step` takes it
+ */
+export function clipGradients(params: Iterable<Tensor>, maxNorm: number, values: Tensor): Tensor {
+  checkMaxNorm("clipGradients", maxNorm);
+  const gradients = [...params].flatMap(({ grad }) => (grad === undefined ? [] : [grad.handle]));
+  return new Tensor(native.clipGradients(gradients, maxNorm, values.handle));
+}
+
+function checkMaxNorm(op: string, maxNorm: number): void {
+  if (!(maxNorm >= 0)) throw new TensorError(`${op}: expected a maximal norm of at least 0, found ${maxNorm}`);
 }
 
 /**

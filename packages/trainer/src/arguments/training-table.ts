@@ -322,4 +322,17 @@ export const trainingArgumentTable = [
     choices: ["error", "skip"],
     help: "A NaN or infinite loss: stop, naming the last good checkpoint, or skip the step and count it.",
   },
+  {
+    name: "cuda_graphs",
+    type: "boolean",
+    default: false,
+    help: "Capture steps as CUDA graphs: from the second step of a shape on, the whole step is launched at once.",
+  },
+  {
+    name: "max_cuda_graphs",
+    type: "integer",
+    default: 8,
+    minimum: 1,
+    help: "Shapes of steps to capture at most with cuda_graphs; steps of further shapes run without.",
+  },
 ] as const;

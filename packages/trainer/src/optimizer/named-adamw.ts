@@ -31,8 +31,8 @@ export class NamedAdamW implements Optimizer {
     this.#adamw.lr = learningRate;
   }
 
-  step(): void {
-    this.#adamw.step();
+  step(outcome?: Tensor): void {
+    this.#adamw.step(outcome);
   }
 
   zeroGrad(): void {

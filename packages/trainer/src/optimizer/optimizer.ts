@@ -5,7 +5,8 @@ export interface Optimizer {
   readonly params: readonly Parameter[];
   /** Used by the following steps, for every group. */
   setLearningRate(learningRate: number): void;
-  step(): void;
+  /** @param outcome of `clipGradients`: on the device, whether the gradient is finite. Where it is not, the weights stay as they are. */
+  step(outcome?: Tensor): void;
   /** Drops the gradients. */
   zeroGrad(): void;
   /** Its state as named tensors that are still the optimiser's own, and plain numbers. */

@@ -6,6 +6,9 @@ import type { StepReport } from "../training/train-step.ts";
 import { formatDuration, formatNumber } from "./format.ts";
 import type { TerminalOutput } from "./terminal-output.ts";
 
+/** Milliseconds between looks at numbers that lie on a GPU: each look waits for it. */
+const LOOK_INTERVAL = 250;
+
 /** Steps that speed and ETA are averaged over. */
 const SPEED_WINDOW = 20;
 
@@ -20,6 +23,7 @@ export class TerminalReporter implements TrainerCallback {
   #bar: SingleBar | undefined;
   /** Text behind the bar: what the last step did. */
   #details = "";
+  #lookedAt = 0;
   /** Ends of the latest steps (ms) with the tokens that each read. */
   #recent: { readonly time: number; readonly tokens: number }[] = [];
 
@@ -59,8 +63,13 @@ export class TerminalReporter implements TrainerCallback {
   onStepEnd: NonNullable<TrainerCallback["onStepEnd"]> = ({ state, step }) => {
     this.#recent.push({ time: performance.now(), tokens: step.inputTokens });
     if (this.#recent.length > SPEED_WINDOW + 1) this.#recent.shift();
-    this.#details = this.#describeStep(step, state.maxSteps - state.globalStep);
-    this.#bar?.update(state.globalStep, { details: this.#details });
+    if (this.#bar === undefined) return;
+    const now = performance.now();
+    if (step.isPending !== true || now - this.#lookedAt >= LOOK_INTERVAL) {
+      this.#lookedAt = now;
+      this.#details = this.#describeStep(step, state.maxSteps - state.globalStep);
+    }
+    this.#bar.update(state.globalStep, { details: this.#details });
   };
 
   onPredictionStep: NonNullable<TrainerCallback["onPredictionStep"]> = ({ state, batchIndex, batchCount }) => {

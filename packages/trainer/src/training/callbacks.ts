@@ -69,6 +69,11 @@ export class CallbackList<Model> {
     }
   }
 
+  /** Whether any callback has one of these events. */
+  listensTo(...names: readonly TrainerEventName[]): boolean {
+    return this.#callbacks.some((callback) => names.some((name) => callback[name] !== undefined));
+  }
+
   /** States by name, of the callbacks that have one. */
   saveStates(): Record<string, unknown> {
     const states: Record<string, unknown> = {};

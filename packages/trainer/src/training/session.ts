@@ -19,7 +19,10 @@ import { checkDataPosition, newLoopState } from "./loop-progress.ts";
 import { flopsPerPosition } from "./parameter-count.ts";
 import { planTraining, type TrainingPlan } from "./plan.ts";
 import { enableGradientCheckpointing, modelDevice, precisionOf } from "./precision.ts";
+import { recordStep } from "./deferred-step.ts";
 import type { TrainerState } from "./state.ts";
+import { StepGraphs } from "./step-graphs.ts";
+import type { StepParts, StepReport } from "./train-step.ts";
 import { TrainingRun } from "./training-run.ts";
 
 /** One call of `train`: what it works with, and what it has done. */
@@ -36,6 +39,8 @@ export interface Session<Model> {
   steps: number;
   samples: number;
   tokens: number;
+  /** Steps whose loss nobody has looked at yet, with their numbers. */
+  readonly unseen: { readonly step: StepReport; readonly number: number }[];
   /** Whether a stop ended it. */
   stopped: boolean;
   /** Step and place of the checkpoint written last. */
@@ -77,20 +82,17 @@ export async function openSession<Model extends TrainableModel>(parts: SessionPa
     totalSteps: plan.maxSteps,
     settings: args.lrSchedulerKwargs,
   });
-  const run = new TrainingRun<Model>(
-    {
-      model,
-      loss: parts.loss,
-      params: optimizer.params,
-      device: modelDevice(model),
-      autocastDtype: precisionOf(args).autocastDtype,
-      scaler: args.fp16 ? new LossScaler() : undefined,
-      communicator,
-      maxGradNorm: args.maxGradNorm,
-    },
-    optimizer,
-    schedule,
-  );
+  const stepParts: StepParts<Model> = {
+    model,
+    loss: parts.loss,
+    params: optimizer.params,
+    device: modelDevice(model),
+    autocastDtype: precisionOf(args).autocastDtype,
+    scaler: args.fp16 ? new LossScaler() : undefined,
+    communicator,
+    maxGradNorm: args.maxGradNorm,
+  };
+  const run = new TrainingRun<Model>(stepParts, optimizer, schedule, deferral(parts, stepParts, optimizer));
   let loop = newLoopState(args, loader, communicator);
   let resumedFrom: string | undefined;
   if (store !== undefined) {
@@ -111,9 +113,39 @@ export async function openSession<Model extends TrainableModel>(parts: SessionPa
     steps: 0,
     samples: 0,
     tokens: 0,
+    unseen: [],
     stopped: false,
     savedAt: undefined,
   };
+}
+
+/**
+ * On a GPU nothing of a step is looked at before it is shown, unless the next step depends on it: a loss scale, a step that may be left out,
+ * other ranks.
+ */
+function deferral<Model extends TrainableModel>(
+  { args, say }: SessionParts<Model>,
+  stepParts: StepParts<Model>,
+  optimizer: NamedAdamW,
+): { defersValues: boolean; graphs: StepGraphs | undefined } {
+  const { device, communicator } = stepParts;
+  const obstacles = [
+    ...(device === "cpu" ? ["the model is on the CPU: give --device cuda"] : []),
+    ...(args.fp16 ? ["fp16 scales the loss by what the step before gave: use bf16"] : []),
+    ...(args.nonFiniteLoss === "skip" ? ["non_finite_loss is skip"] : []),
+    ...(communicator.size > 1 ? ["there are several ranks"] : []),
+  ];
+  const defersValues = obstacles.length === 0;
+  if (!args.cudaGraphs) return { defersValues, graphs: undefined };
+  if (!defersValues) throw new ArgumentError(`cuda_graphs: a step cannot be captured, because ${obstacles.join(", and ")}.`);
+  const graphs = new StepGraphs({
+    device,
+    limit: args.maxCudaGraphs,
+    compute: (inputs) => recordStep(stepParts, optimizer, inputs),
+    undo: () => optimizer.zeroGrad(),
+    say,
+  });
+  return { defersValues, graphs };
 }
 
 /** Sets what the plan decides, and forgets what an earlier call of `train` left. */

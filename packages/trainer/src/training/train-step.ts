@@ -14,8 +14,10 @@ import type { LossScaler } from "../optimizer/loss-scaler.ts";
 import type { Batch, LossFunction } from "../slots.ts";
 import { batchInputs } from "./batch.ts";
 
-/** What one optimiser step did. */
+/** What one optimiser step did. Of a step on a GPU, looking at `loss`, `gradNorm` or `updated` waits for it. */
 export interface StepReport {
+  /** Whether looking at them would wait now. */
+  readonly isPending?: boolean;
   /** Mean cross entropy over the trainable tokens of the step; 0 when there are none. */
   readonly loss: number;
   /** Norm of the gradient before clipping; `undefined` when there was no gradient. */
@@ -33,7 +35,7 @@ export interface StepReport {
   readonly maskedBatches: number;
   /** Whether the optimiser moved the weights. */
   readonly updated: boolean;
-  /** Wall time of the step without reading its data, in seconds. */
+  /** Wall time of the step without reading its data, in seconds; on a GPU, until its work was enqueued. */
   readonly seconds: number;
 }
 
@@ -53,7 +55,6 @@ export interface StepParts<Model> {
 export interface AccumulatedGradient {
   readonly loss: number;
   readonly trainableTokens: number;
-  readonly maskedBatches: number;
 }
 
 /**
@@ -91,8 +92,6 @@ export async function accumulateGradient<Model>(
   return {
     loss: await sumOverRanks(communicator, sum),
     trainableTokens,
-    // A rank without a share in the last round of an epoch has a batch without rows: nothing of it was masked.
-    maskedBatches: batches.filter((batch) => batch.trainableTokens === 0 && batch.tokens > 0).length,
   };
 }
 

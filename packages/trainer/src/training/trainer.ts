@@ -160,8 +160,7 @@ export class Trainer<Model extends TrainableModel = TrainableModel> {
       return session.stopped ? await this.#finishStopped(session) : await this.#finish(session);
     } finally {
       options.signal?.removeEventListener("abort", onAbort);
-      run.optimizer.zeroGrad();
-      run.optimizer.dispose();
+      run.dispose();
       this.model.eval();
       this.#stopRequested = false;
       await this.#callbacks.emit("onTrainEnd", this.#event());
@@ -217,8 +216,11 @@ export class Trainer<Model extends TrainableModel = TrainableModel> {
       afterBatch: () => this.#callbacks.emit("onSubstepEnd", this.#event()),
       beforeUpdate: () => this.#callbacks.emit("onPreOptimizerStep", this.#event()),
       afterUpdate: () => this.#callbacks.emit("onOptimizerStep", this.#event()),
+      areHeard: () => this.#callbacks.listensTo("onSubstepEnd", "onPreOptimizerStep", "onOptimizerStep"),
     });
-    this.#checkStep(step, loop, run.scaler);
+    this.#checkTokens(step, loop);
+    session.unseen.push({ step, number: this.state.globalStep + 1 });
+    if (!run.defersValues || session.unseen.length >= MOST_UNSEEN) this.#settle(session);
     this.state.numInputTokensSeen += step.inputTokens;
     this.state.totalFlos += session.flopsPerPosition * step.positions;
     session.samples += step.samples;
@@ -227,20 +229,28 @@ export class Trainer<Model extends TrainableModel = TrainableModel> {
     return step;
   }
 
-  /** Adds a step to the sums of the log, or counts why it cannot be added. */
-  #checkStep(step: StepReport, loop: LoopState, scaler: LossScaler | undefined): void {
-    const { counters, losses } = loop;
+  /** Counts a step's tokens, and says where there are none. */
+  #checkTokens(step: StepReport, { counters }: LoopState): void {
     counters.trainableTokens += step.trainableTokens;
     counters.batchesWithoutTrainableTokens += step.maskedBatches;
-    const name = `Step ${this.state.globalStep + 1}`;
-    if (step.maskedBatches > 0) {
-      const what = `${name}: ${step.maskedBatches} micro-batch${step.maskedBatches === 1 ? " has" : "es have"} no trainable token: every label is masked`;
-      if (this.args.noTrainableTokens === "error")
-        throw new TrainingError(`${what}. Check the response template and max_seq_length.`);
-      // The first is worth a line, the others are in the summary.
-      if (counters.batchesWithoutTrainableTokens === step.maskedBatches)
-        this.#say(`${what}; such micro-batches add nothing and are counted.`);
-    }
+    if (step.maskedBatches === 0) return;
+    const what = `Step ${this.state.globalStep + 1}: ${step.maskedBatches} micro-batch${step.maskedBatches === 1 ? " has" : "es have"} no trainable token: every label is masked`;
+    if (this.args.noTrainableTokens === "error")
+      throw new TrainingError(`${what}. Check the response template and max_seq_length.`);
+    // The first is worth a line, the others are in the summary.
+    if (counters.batchesWithoutTrainableTokens === step.maskedBatches)
+      this.#say(`${what}; such micro-batches add nothing and are counted.`);
+  }
+
+  /** Looks at the losses of the steps since the last look. Before anything is shown or written, and where a step is not finite. */
+  #settle({ unseen, loop, run }: Session<Model>): void {
+    for (const { step, number } of unseen.splice(0)) this.#checkLoss(step, number, loop, run.scaler);
+  }
+
+  /** Adds a step to the sums of the log, or counts why it cannot be added. */
+  #checkLoss(step: StepReport, number: number, loop: LoopState, scaler: LossScaler | undefined): void {
+    const { counters, losses } = loop;
+    const name = `Step ${number}`;
     if (step.trainableTokens === 0) {
       counters.stepsWithoutTrainableTokens++;
       return;
@@ -271,6 +281,7 @@ export class Trainer<Model extends TrainableModel = TrainableModel> {
 
   async #logEvaluateSave(session: Session<Model>): Promise<void> {
     const { control } = this;
+    if (control.shouldLog || control.shouldEvaluate || control.shouldSave) this.#settle(session);
     if (control.shouldLog) await this.#logTraining(session);
     control.shouldLog = false;
     if (control.shouldEvaluate) await this.evaluate();
@@ -375,6 +386,7 @@ export class Trainer<Model extends TrainableModel = TrainableModel> {
 
   /** After the last step: the best weights if wished, the summary, the state in output_dir. */
   async #finish(session: Session<Model>): Promise<TrainOutput> {
+    this.#settle(session);
     if (this.args.loadBestModelAtEnd) await this.#loadBest();
     const metrics = await this.#log(trainingMetrics(session, this.state));
     this.#sayCounters(session);
@@ -399,6 +411,7 @@ export class Trainer<Model extends TrainableModel = TrainableModel> {
 
   /** After a stop: a checkpoint of where the run stands, unless the last step has one. */
   async #finishStopped(session: Session<Model>): Promise<TrainOutput> {
+    this.#settle(session);
     if (session.savedAt !== positionKey(this.state, session.loop) && session.steps > 0)
       await this.#saveCheckpoint(session);
     this.#sayCounters(session);
@@ -417,6 +430,7 @@ export class Trainer<Model extends TrainableModel = TrainableModel> {
 
   #sayCounters({ loop, run }: Session<Model>): void {
     for (const line of describeCounters(loop.counters, run.scaler?.skippedSteps ?? 0)) this.#say(line);
+    if (run.graphs !== undefined) this.#say(run.graphs.summary());
   }
 
   #say(line: string): void {
@@ -437,6 +451,9 @@ export class Trainer<Model extends TrainableModel = TrainableModel> {
     ];
   }
 }
+
+/** Steps whose losses may wait for a look: a run that logs seldom looks now and then. */
+const MOST_UNSEEN = 128;
 
 /** Tells two checkpoints of one step apart: before and after the end of an epoch. */
 function positionKey(state: TrainerState, loop: LoopState): string {

@@ -1,15 +1,26 @@
+import type { Tensor } from "@fms-accel/tensor";
 import type { LossScaler } from "../optimizer/loss-scaler.ts";
 import type { Optimizer } from "../optimizer/optimizer.ts";
 import type { Schedule } from "../schedules.ts";
 import type { Batch } from "../slots.ts";
 import { samplesIn } from "./batch.ts";
+import { computeStep, DeferredStep } from "./deferred-step.ts";
+import { PendingValues } from "./pending-values.ts";
+import type { StepGraphs } from "./step-graphs.ts";
 import { accumulateGradient, finishGradient, type StepParts, type StepReport } from "./train-step.ts";
+
+/** A rank without a share in the last round of an epoch has a batch without rows: nothing of it was masked. */
+function countMasked(batches: readonly Batch[]): number {
+  return batches.filter((batch) => batch.trainableTokens === 0 && batch.tokens > 0).length;
+}
 
 /** Called inside a step, in this order. */
 export interface StepEvents {
   afterBatch(): Promise<void>;
   beforeUpdate(): Promise<void>;
   afterUpdate(): Promise<void>;
+  /** Whether somebody listens to these. */
+  areHeard?(): boolean;
 }
 
 /** The moving parts of a run: optimiser, schedule and loss scale, and how a step uses them. */
@@ -18,21 +29,57 @@ export class TrainingRun<Model> {
   readonly optimizer: Optimizer;
   readonly schedule: Schedule;
   readonly scaler: LossScaler | undefined;
+  /**
+   * Whether loss and norm of a step stay on the device until somebody asks for them. Such a run moves its schedule before it knows that the
+   * gradient is finite, so a step that is not must end it.
+   */
+  readonly defersValues: boolean;
+  /** Captured steps; with `defersValues` only. */
+  readonly graphs: StepGraphs | undefined;
+  readonly #pending = new PendingValues();
   /** Optimiser steps made: where the schedule stands. Steps that were left out do not move it. */
   scheduleStep = 0;
 
-  constructor(parts: StepParts<Model>, optimizer: Optimizer, schedule: Schedule) {
+  constructor(
+    parts: StepParts<Model>,
+    optimizer: Optimizer,
+    schedule: Schedule,
+    { defersValues = false, graphs }: { defersValues?: boolean; graphs?: StepGraphs | undefined } = {},
+  ) {
     this.parts = parts;
     this.optimizer = optimizer;
     this.schedule = schedule;
     this.scaler = parts.scaler;
+    this.defersValues = defersValues;
+    this.graphs = graphs;
   }
 
   /** One optimiser step over the micro-batches. The weights stay as they are when there is no gradient, or none that is finite. */
   async step(batches: readonly Batch[], events: StepEvents): Promise<StepReport> {
     const started = performance.now();
-    const gradient = await accumulateGradient(this.parts, batches, () => events.afterBatch());
     const learningRate = this.schedule(this.scheduleStep);
+    const known = {
+      learningRate,
+      inputTokens: batches.reduce((sum, batch) => sum + batch.tokens, 0),
+      samples: batches.reduce((sum, batch) => sum + samplesIn(batch), 0),
+      positions: batches.reduce((sum, { shape: [rows, width] }) => sum + rows * width, 0),
+    };
+    const ownTokens = batches.reduce((sum, batch) => sum + batch.trainableTokens, 0);
+    if (this.defersValues && ownTokens > 0) {
+      this.optimizer.setLearningRate(learningRate);
+      const values = await this.#compute(batches, ownTokens, events);
+      this.scheduleStep++;
+      return new DeferredStep(
+        {
+          ...known,
+          trainableTokens: ownTokens,
+          maskedBatches: countMasked(batches),
+          seconds: (performance.now() - started) / 1000,
+        },
+        this.#pending.add(values),
+      );
+    }
+    const gradient = await accumulateGradient(this.parts, batches, () => events.afterBatch());
     let gradNorm: number | undefined;
     let updated = false;
     if (gradient.trainableTokens > 0 && Number.isFinite(gradient.loss)) {
@@ -49,17 +96,34 @@ export class TrainingRun<Model> {
     }
     this.optimizer.zeroGrad();
     return {
+      ...known,
       loss: gradient.loss,
       gradNorm,
-      learningRate,
       trainableTokens: gradient.trainableTokens,
-      inputTokens: batches.reduce((sum, batch) => sum + batch.tokens, 0),
-      samples: batches.reduce((sum, batch) => sum + samplesIn(batch), 0),
-      positions: batches.reduce((sum, { shape: [rows, width] }) => sum + rows * width, 0),
-      maskedBatches: gradient.maskedBatches,
+      maskedBatches: countMasked(batches),
       updated,
       seconds: (performance.now() - started) / 1000,
     };
+  }
+
+  async #compute(batches: readonly Batch[], trainableTokens: number, events: StepEvents): Promise<Tensor> {
+    if (this.graphs !== undefined) {
+      if (events.areHeard?.() === true) this.graphs.refuse("a callback listens to what happens inside of a step");
+      else {
+        const counting = batches.filter((batch) => batch.trainableTokens > 0);
+        const values = this.graphs.run(counting, trainableTokens);
+        if (values !== undefined) return values;
+      }
+    }
+    return computeStep(this.parts, this.optimizer, batches, trainableTokens, events);
+  }
+
+  /** Drops gradients, graphs, the optimiser's state, and numbers that nobody has asked for. */
+  dispose(): void {
+    this.#pending.dispose();
+    this.optimizer.zeroGrad();
+    this.graphs?.dispose();
+    this.optimizer.dispose();
   }
 
   /** What a checkpoint keeps of it. */
