@@ -21,7 +21,7 @@ const flags = [
   "-I",
   join(root, "include"),
 ];
-const sources = ["checks", "collectives", "fibers", "runtime", "tensor_core"].map((name) =>
+const sources = ["checks", "collectives", "fibers", "graphs", "runtime", "tensor_core"].map((name) =>
   join(root, "src", `${name}.cc`),
 );
 

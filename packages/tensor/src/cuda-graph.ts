@@ -109,7 +109,17 @@ export class CudaGraph<T = unknown> implements Disposable {
       isRecording = false; // endCapture ends it even when it throws
       const statistics = native.endCapture(code);
       const draws = BigInt.asUintN(64, offset - start.offset);
-      return new CudaGraph({ output: recorded.result, device: name, id, statistics, hooks, randomState, start, draws, kept });
+      return new CudaGraph({
+        output: recorded.result,
+        device: name,
+        id,
+        statistics,
+        hooks,
+        randomState,
+        start,
+        draws,
+        kept,
+      });
     } catch (error) {
       if (isRecording) native.abortCapture(code);
       for (const made of kept) made.dispose();

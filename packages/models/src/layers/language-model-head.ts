@@ -111,12 +111,7 @@ export function nextTokenLoss(
   const plain = plainLinear(head);
   const sum =
     plain === undefined
-      ? chunkedCrossEntropy(
-          x,
-          (chunk) => transform(head.forward(chunk)),
-          wanted,
-          rowsPerChunk(x.shape[0]!, vocabSize),
-        )
+      ? chunkedCrossEntropy(x, (chunk) => transform(head.forward(chunk)), wanted, rowsPerChunk(x.shape[0]!, vocabSize))
       : linearCrossEntropy(x, plain.weight, wanted, { bias: plain.bias, transform });
   return div(sum, count);
 }

@@ -88,8 +88,7 @@ export class AdamW implements Disposable {
       for (const { state } of moved) state.step++;
     };
     const device = moved[0]?.parameter.device;
-    const fromDevice =
-      isCapturing() && device !== undefined ? keep(empty([moved.length, 3], { device })) : undefined;
+    const fromDevice = isCapturing() && device !== undefined ? keep(empty([moved.length, 3], { device })) : undefined;
     if (fromDevice !== undefined) {
       const before = (): void => {
         const numbers = new Tensor(native.adamwNumbers(...numbersOfStep()));

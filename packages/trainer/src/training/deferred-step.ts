@@ -36,7 +36,8 @@ export class DeferredStep implements StepReport {
     return this.#values.isPending;
   }
   get loss(): number {
-    return this.#values.read()
+    return this.#values
+      .read()
       .subarray(0, -2)
       .reduce((sum, loss) => sum + loss, 0);
   }

@@ -42,7 +42,12 @@ export class PendingValues {
 
   #read(): void {
     if (this.#waiting.length === 0) return;
-    const all = scope(() => cat(this.#waiting.map(({ tensor }) => tensor), 0).toFloat32Array());
+    const all = scope(() =>
+      cat(
+        this.#waiting.map(({ tensor }) => tensor),
+        0,
+      ).toFloat32Array(),
+    );
     let start = 0;
     for (const pending of this.#waiting) {
       const end = start + pending.tensor.numel;

@@ -137,7 +137,8 @@ function deferral<Model extends TrainableModel>(
   ];
   const defersValues = obstacles.length === 0;
   if (!args.cudaGraphs) return { defersValues, graphs: undefined };
-  if (!defersValues) throw new ArgumentError(`cuda_graphs: a step cannot be captured, because ${obstacles.join(", and ")}.`);
+  if (!defersValues)
+    throw new ArgumentError(`cuda_graphs: a step cannot be captured, because ${obstacles.join(", and ")}.`);
   const graphs = new StepGraphs({
     device,
     limit: args.maxCudaGraphs,

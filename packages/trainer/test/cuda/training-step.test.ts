@@ -3,28 +3,51 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { CausalLM } from "@fms-accel/models";
 import { cudaStatus, setDefaultDevice, workStats } from "@fms-accel/tensor";
 import { beforeAll, describe, expect, test } from "vitest";
+import type { TrainerCallback } from "../../src/index.ts";
 import { checkpointDigest, outputFolder, trainSmall } from "../training/small-run.ts";
 
 const isEmulated = cudaStatus().build === "emulator";
 beforeAll(() => setDefaultDevice("cuda"));
 
-test("the host waits for the device where a value is shown, and nowhere else in a step", async () => {
+test("the host waits for the device where a value is shown, and nowhere in a step", async () => {
   for (const [gradientAccumulationSteps, maxGradNorm] of [
     [1, 1e-3],
     [3, 1e6],
   ] as const) {
     const waits: number[] = [];
     const note = (): void => void waits.push(workStats("cuda").waits);
-    await trainSmall({
-      kind: "lora",
-      args: { outputDir: outputFolder(), maxSteps: 3, saveStrategy: "no", gradientAccumulationSteps, maxGradNorm },
-      callbacks: [{ onTrainBegin: note, onStepEnd: note }],
-    });
-    const perStep = waits.slice(1).map((count, i) => count - (waits[i] as number));
-    // The loss of each micro-batch, and the norm of the gradient; nothing else, clipping, the optimiser and dropout included.
-    expect(perStep).toEqual(Array(3).fill(gradientAccumulationSteps + 1));
+    const run = (callbacks: TrainerCallback<CausalLM>[], nonFiniteLoss: "error" | "skip") =>
+      trainSmall({
+        kind: "lora",
+        args: {
+          outputDir: outputFolder(),
+          maxSteps: 3,
+          saveStrategy: "no",
+          gradientAccumulationSteps,
+          maxGradNorm,
+          nonFiniteLoss,
+        },
+        callbacks,
+      });
+    const perStep = (): number[] => waits.splice(0).flatMap((count, i, all) => (i === 0 ? [] : [count - all[i - 1]!]));
+    // Clipping, the optimiser and dropout included.
+    await run([{ onTrainBegin: note, onStepEnd: note }], "error");
+    expect(perStep()).toEqual([0, 0, 0]);
+    // All that is known of the steps so far is read at once.
+    const look: TrainerCallback<CausalLM> = {
+      onStepEnd: ({ step, state }) => {
+        if (state.globalStep > 1) expect([step.loss, step.gradNorm].every(Number.isFinite)).toBe(true);
+        note();
+      },
+    };
+    await run([look], "error");
+    expect(perStep()).toEqual([1, 1]);
+    // Where the next step depends on it: the loss of each micro-batch, and the norm of the gradient.
+    await run([{ onTrainBegin: note, onStepEnd: note }], "skip");
+    expect(perStep()).toEqual(Array(3).fill(gradientAccumulationSteps + 1));
   }
 });
 
