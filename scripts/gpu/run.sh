@@ -58,11 +58,12 @@ sanitize() {
   done
 }
 has_torch() { [ -z "$quick" ] && python3 -c 'import torch; torch.zeros(1, device="cuda")' 2> /dev/null; }
-# Steps of LoRA in bfloat16, the peer's in the same run, and how much of the time the GPU works.
+# Steps of LoRA in bfloat16, launched one by one and as a graph, the peer's in the same run, and how much of the time the GPU works.
 train() {
   for shape in $shapes; do
     step=(node packages-private/benchmarks/src/train-step.mjs --device cuda --shape "$shape" --dtype bfloat16 --lengths "$lengths")
     "${step[@]}" --steps "$steps_of_run"
+    "${step[@]}" --steps "$steps_of_run" --graphs
     if has_torch && python3 -c 'import peft' 2> /dev/null; then
       python3 packages-private/benchmarks/peer/train_step.py --device cuda --shape "$shape" --method lora --dtype bfloat16 \
         --lengths "$lengths" --steps "$steps_of_run"

@@ -1,13 +1,17 @@
 // Times training steps of one shape in this process and prints one line of JSON.
 //   node src/train-step.mjs --shape 135m [--method lora|full] --dtype bfloat16 --lengths 512,512,512,512 [--steps 4] [--profile] [--growth]
+// With --device cuda also --graphs: the step is captured once and replayed.
 import { parseArgs } from "node:util";
-import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@fms-accel/models";
+import { AutoModelForCausalLM, getPeftModel, LoraConfig, shiftedTargets } from "@fms-accel/models";
 import {
   AdamW,
+  clipGradients,
   clipGradNorm,
+  CudaGraph,
   engineInfo,
   memoryStats,
   prepackWeight,
+  reshape,
   scope,
   setDefaultDevice,
   startProfile,
@@ -27,6 +31,7 @@ const { values: options } = parseArgs({
     checkpointing: { type: "boolean", default: false },
     prepack: { type: "boolean", default: false },
     growth: { type: "boolean", default: false },
+    graphs: { type: "boolean", default: false },
   },
 });
 
@@ -65,9 +70,38 @@ lengths.forEach((length, row) => {
 });
 const isPadded = lengths.some((length) => length !== width);
 
+const batch = [lengths.length, width];
+let graph;
+if (options.graphs) {
+  plainStep(); // makes what is made on first use
+  const own = Object.fromEntries(
+    Object.entries({ inputIds: ids, labels, ...(isPadded && { attentionMask: mask }) }).map(([name, values]) => [
+      name,
+      tensor(values, { shape: batch }),
+    ]),
+  );
+  const { rows, targets, count } = shiftedTargets(labels, batch, { isFilled: true });
+  const facts = {
+    targets: new Map([[own.labels, { rows: tensor(rows), labels: tensor(targets), count }]]),
+    hidesKeys: new Map([[own.attentionMask, false]]),
+    sequenceIds: new Map(),
+  };
+  graph = CudaGraph.capture(() => {
+    const { loss } = adapted.forward({ ...own, facts });
+    loss.backward();
+    const values = reshape(loss.detach(), [1]);
+    optimizer.step(clipGradients(trainable, 1, values));
+    optimizer.zeroGrad();
+    return values;
+  });
+}
+
 function step() {
+  return graph === undefined ? plainStep() : graph.replay().item();
+}
+
+function plainStep() {
   return scope(() => {
-    const batch = [lengths.length, width];
     const { loss } = adapted.forward({
       inputIds: tensor(ids, { shape: batch }),
       labels: tensor(labels, { shape: batch }),
@@ -129,6 +163,7 @@ console.log(
     tokensPerSecond: tokens / best,
     gflopsPerSecond: flops / best / 1e9,
     loss,
+    ...(graph && { graphKernels: graph.kernels }),
     peakMib,
     liveMib: Math.round(memoryStats(options.device).liveBytes / 2 ** 20),
     trainable: trainable.reduce((sum, parameter) => sum + parameter.numel, 0),

@@ -149,6 +149,7 @@ function describeCuda({ build, architectures, cublasLt, devices, problem }: Cuda
   return [
     { level: "ok", subject: "cuda", text: compiled },
     { level: "ok", subject: "cuBLASLt", text: cublasLt },
+    { level: "ok", subject: "CUDA graphs", text: "train captures steps of repeating shapes with --cuda_graphs" },
     ...devices.map(({ name, capability, totalBytes, freeBytes }, index): Finding => {
       const memory = `${formatBytes(freeBytes)} free of ${formatBytes(totalBytes)}`;
       return { level: "ok", subject: `cuda:${index}`, text: `${name}, compute capability ${capability}, ${memory}` };

@@ -50,6 +50,7 @@ describe("doctor", () => {
     };
     const text = await printed({ ...healthy, loadEngine: async () => ({ ...engine, cuda }) });
     expect(text).toContain("✓ cuda          cuda 13.0 for compute capability 80, 90a");
+    expect(text).toMatch(/✓ CUDA graphs +train captures steps of repeating shapes with --cuda_graphs/);
     expect(text).toMatch(/✓ cuda:0 +NVIDIA H100, compute capability 9\.0, 60 GB free of 80 GB/);
   });
 
