@@ -47,8 +47,9 @@ for (const row of ours.filter(({ name }) => name.startsWith("attention"))) {
 for (const step of training.filter(({ engine }) => engine !== undefined)) {
   const peer = training.find((other) => other.peer !== undefined && other.shape === step.shape);
   if (peer === undefined) continue;
-  note(`LoRA step ${step.shape}, tokens/s beside HF + PEFT`, step.tokensPerSecond / peer.tokens_per_second, 1.2);
-  note(`LoRA step ${step.shape}, memory of HF + PEFT as a multiple of ours`, peer.peak_mib / step.peakMib, 1);
+  const name = `LoRA step ${step.shape}${step.graphKernels === undefined ? "" : " as a CUDA graph"}`;
+  note(`${name}, tokens/s beside HF + PEFT`, step.tokensPerSecond / peer.tokens_per_second, 1.2);
+  note(`${name}, memory of HF + PEFT as a multiple of ours`, peer.peak_mib / step.peakMib, 1);
 }
 for (const { shape, gpuBusyShare } of training.filter((line) => line.gpuBusyShare !== undefined)) {
   note(`LoRA step ${shape}, share of the time in which the GPU works`, gpuBusyShare, 0.9);
