@@ -23,7 +23,7 @@ export interface CaptureOptions {
    * A graph to share memory with: what the one has done with, the other may overwrite. Outputs of both last until their graph is replayed
    * or disposed. Neither may be replayed by another thread.
    */
-  sharesMemoryWith?: CudaGraph<unknown>;
+  sharesMemoryWith?: CudaGraph;
 }
 
 /**

@@ -59,6 +59,7 @@ export interface NativeEngine {
   adoptHandle(handle: Handle): Handle;
   // graph.cc
   beginCapture(device: number, sharesMemoryWith: number, randomState: Handle): number;
+  emptyOutsideOfGraphs(shape: readonly number[], dtype: number, device: number): Handle;
   endCapture(device: number): { kernels: number; nodes: number };
   abortCapture(device: number): void;
   launchGraph(device: number, graph: number): void;

@@ -14,6 +14,10 @@ void register_graph(Napi::Env env, Napi::Object exports) {
     return Napi::Number::New(a.napi(), static_cast<double>(cuda::begin_capture(
                                            a.device(0).index, a.integer(1), random_state.raw())));
   });
+  define_tensor(env, exports, "emptyOutsideOfGraphs", [](const Arguments& a) {
+    const cuda::OutsideOfGraphs outside;
+    return empty(a.shape(0), a.dtype(1), a.device(2));
+  });
   define(env, exports, "endCapture", [](const Arguments& a) -> Napi::Value {
     const cuda::GraphStatistics statistics = cuda::end_capture(a.device(0).index);
     auto result = Napi::Object::New(a.napi());

@@ -17,6 +17,7 @@ namespace {
 constexpr int64_t kSmall = int64_t{1} << 20, kRound = int64_t{2} << 20;
 
 thread_local int thread_device = 0;
+thread_local bool is_outside_of_graphs = false;
 
 bool is_set(const char* name) {
   const char* value = std::getenv(name);
@@ -267,10 +268,14 @@ const Kernels& kernels(int index) {
 }
 void* stream(int index) { return state_of(index).stream; }
 
+OutsideOfGraphs::OutsideOfGraphs() { is_outside_of_graphs = true; }
+OutsideOfGraphs::~OutsideOfGraphs() { is_outside_of_graphs = false; }
+
 void* allocate(int index, size_t bytes) {
   DeviceState& state = state_of(index);
   make_current(index);
-  Graph* const graph = capture_of(state);
+  const bool is_recording = capture_of(state) != nullptr;
+  Graph* const graph = is_outside_of_graphs ? nullptr : capture_of(state);
   const std::lock_guard<std::mutex> lock(state.mutex);
   const size_t size = block_size(bytes);
   auto& free_blocks = graph == nullptr ? state.free_blocks : graph->pool->free_blocks;
@@ -288,7 +293,7 @@ void* allocate(int index, size_t bytes) {
   } else {
     const AllowDuringCapture allow;
     cudaError_t error = cudaMalloc(&data, size);
-    if (error == cudaErrorMemoryAllocation && graph == nullptr) {
+    if (error == cudaErrorMemoryAllocation && !is_recording) {
       cudaGetLastError();
       free_cached_blocks(state);
       error = cudaMalloc(&data, size);

@@ -72,6 +72,15 @@ struct GraphStatistics {
 // of the device for two words of 64 bits, which the caller keeps: the seed of every draw, and what
 // is added to its offset. Returns the graph's number.
 int64_t begin_capture(int index, int64_t shares_memory_with, const void* random_state);
+// While one lives, memory that this thread asks for is the device's also during a capture: for what
+// the host writes before a launch, which kernels that are recorded earlier must not use.
+class OutsideOfGraphs {
+ public:
+  OutsideOfGraphs();
+  ~OutsideOfGraphs();
+  OutsideOfGraphs(const OutsideOfGraphs&) = delete;
+  OutsideOfGraphs& operator=(const OutsideOfGraphs&) = delete;
+};
 // Throws where CUDA has ended the capture; the graph is released then.
 GraphStatistics end_capture(int index);
 // Gives up what was recorded. Does nothing where no capture is under way.

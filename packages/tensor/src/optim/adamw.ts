@@ -1,5 +1,5 @@
-import { isCapturing, onReplay } from "../capture-state.ts";
-import { empty, zeros } from "../create.ts";
+import { isCapturing, memoryForReplays, onReplay } from "../capture-state.ts";
+import { zeros } from "../create.ts";
 import { TensorError } from "../errors.ts";
 import { native } from "../native.ts";
 import type { Parameter } from "../nn/parameter.ts";
@@ -88,7 +88,8 @@ export class AdamW implements Disposable {
       for (const { state } of moved) state.step++;
     };
     const device = moved[0]?.parameter.device;
-    const fromDevice = isCapturing() && device !== undefined ? keep(empty([moved.length, 3], { device })) : undefined;
+    const fromDevice =
+      isCapturing() && device !== undefined ? keep(memoryForReplays([moved.length, 3], device)) : undefined;
     if (fromDevice !== undefined) {
       const before = (): void => {
         const numbers = new Tensor(native.adamwNumbers(...numbersOfStep()));

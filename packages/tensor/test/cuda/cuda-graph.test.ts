@@ -136,7 +136,7 @@ describe("CudaGraph", () => {
       expect(() => CudaGraph.capture(body)).toThrow(message);
     }
     expect(() => CudaGraph.capture(() => x, { device: "cpu" })).toThrow(/only work of a GPU/);
-    expect(sum(x).item()).toBe(6);
+    expect(scope(() => sum(x).item())).toBe(6);
     expect(memoryStats("cuda").liveBytes).toBe(live.liveBytes);
     expect(memoryStats("cuda").graphBytes).toBe(live.graphBytes);
   });

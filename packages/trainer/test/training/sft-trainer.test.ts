@@ -86,7 +86,7 @@ describe("fine-tuning on a data set", () => {
       return standard;
     });
     slots.claim("loss", "d", (standard) => (model, inputs) => {
-      calls.push(`loss ${inputs.numItemsInBatch}`);
+      calls.push(`loss ${String(inputs.numItemsInBatch)}`);
       return standard(model, inputs);
     });
     const trainer = new SftTrainer<CausalLM>({
