@@ -1,4 +1,4 @@
-"""Writes adapters of PEFT with what PEFT computes with them: packages-private/fixtures/lora/<case> and prompt-tuning/<case>.
+"""Writes adapters of PEFT with what PEFT computes with them: packages-private/fixtures/lora/<case>, prompt-tuning/<case>, weighted-adapter.
 
     python scripts/compare/adapter_fixtures.py [CASE ...]
 
@@ -159,7 +159,57 @@ def make_prompt(case: str) -> None:
     print(case, out.loss.item(), expected["greedy"])
 
 
+WEIGHTED = {
+    "one": dict(r=3, lora_alpha=6, target_modules=["q_proj", "embed_tokens", "down_proj"]),
+    "two": dict(r=3, lora_alpha=5, use_rslora=True, target_modules=["q_proj", "v_proj", "lm_head"]),
+}  # fmt: skip
+FACTORS = [0.7, -1.5]
+
+
+def make_weighted(case: str) -> None:
+    """Two adapters of llama and PEFT's combinations of them: logits, and the change of every weight that both have, or one.
+
+    Combined in float64: PEFT's own float32 singular value decomposition is off by 6e-6 of the change here, and by 1e-5 in logits.
+    """
+    generator = torch.Generator().manual_seed(7)
+    torch.manual_seed(3)
+    model = AutoModelForCausalLM.from_pretrained(FIXTURES / "models/llama", dtype=torch.float32, attn_implementation="eager").eval()
+    configs = {name: LoraConfig(task_type="CAUSAL_LM", base_model_name_or_path="../../models/llama", **options) for name, options in WEIGHTED.items()}
+    model = get_peft_model(model, configs["one"], adapter_name="one").eval()
+    model.add_adapter("two", configs["two"])
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if "lora_" in name:
+                p.add_(0.1 * torch.randn(p.shape, generator=generator))
+    folder = FIXTURES / case
+    folder.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as saved:
+        model.save_pretrained(saved, save_embedding_layers=False)
+        for name in WEIGHTED:
+            (folder / name).mkdir(exist_ok=True)
+            (folder / name / "adapter_model.safetensors").write_bytes((Path(saved) / name / "adapter_model.safetensors").read_bytes())
+            config = json.loads((Path(saved) / name / "adapter_config.json").read_text())
+            config["target_modules"] = sorted(config["target_modules"])
+            config["base_model_name_or_path"] = "../../models/llama"
+            (folder / name / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    inputs = batch(model.config.vocab_size, generator)
+    tensors = {"input_ids": inputs["input_ids"].int()}
+    model = model.double()
+    for kind, options in {"cat": {}, "linear": {}, "svd": {}, "svd-1": {"svd_rank": 1}}.items():
+        model.add_weighted_adapter(list(WEIGHTED), FACTORS, kind, combination_type=kind.removesuffix("-1"), **options)
+        model.set_adapter(kind)
+        with torch.no_grad():
+            tensors[f"{kind}.logits"] = model(input_ids=inputs["input_ids"]).logits
+            for name, module in model.base_model.model.named_modules():
+                if hasattr(module, "get_delta_weight") and (".1." in name or ".layers." not in name):
+                    tensors[f"{kind}.change.{name}"] = module.get_delta_weight(kind)
+    assert all(value.dtype == torch.float64 for name, value in tensors.items() if name != "input_ids")
+    rounded = {name: value if name == "input_ids" else value.float() for name, value in tensors.items()}
+    save_file({name: value.contiguous() for name, value in rounded.items()}, folder / "expected.safetensors")
+    print(case, [f"{name} {value.abs().max():.3f}" for name, value in tensors.items() if name.endswith("logits")])
+
+
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    for name in sys.argv[1:] or [*CASES, *PROMPTS]:
-        make_prompt(name) if name in PROMPTS else make(name)
+    for name in sys.argv[1:] or [*CASES, *PROMPTS, "weighted-adapter"]:
+        make_weighted(name) if name == "weighted-adapter" else make_prompt(name) if name in PROMPTS else make(name)

@@ -15,8 +15,8 @@ export const adapterTable = [
     name: "adapter_combination",
     type: "string",
     default: "cat",
-    choices: ["cat", "linear"],
-    help: "How weighted adapters become one: cat is exact, linear adds up A and B apart, as PEFT does.",
+    choices: ["cat", "linear", "svd"],
+    help: "How weighted adapters become one, as in PEFT: cat is exact, svd as near as the largest rank allows, linear adds up A and B apart.",
   },
 ] as const;
 

@@ -99,6 +99,8 @@ describe("several adapters", () => {
     for (const file of ["model.safetensors", "config.json", "generation_config.json"]) {
       expect(readFileSync(at("merged-in-pieces", file))).toEqual(readFileSync(at("merged", file)));
     }
+    const near = [...both(), "--adapter_weights", "0.7", "0.3", "--adapter_combination", "svd"];
+    expect(Math.abs((await lossOf(...near)) - weighted)).toBeLessThan(Math.abs(sum - weighted));
     await output(["generate", ...both(), "--adapter_weights", "0.7", "0.3", "--prompt", "a", "--max_new_tokens", "2"]);
   }, 60_000);
 

@@ -167,7 +167,7 @@ export class PeftModel<M extends CausalLM = CausalLM> extends AdapterModel<M> {
     const layers = this.#layers().filter(([, layer]) => names.some((name) => layer.adapters.includes(name)));
     const paths = layers.map(([path]) => path);
     const combination = options.combinationType ?? "cat";
-    const plan = planInjection(this.baseModel, combinedConfig(summands, combination, paths));
+    const plan = planInjection(this.baseModel, combinedConfig(summands, combination, options.svdRank, paths));
     // The initial values are overwritten.
     this.#add(adapter, { ...plan, warnings: [] }, { generator: new Generator(0) });
     layers.forEach(([path, layer]) => fillCombination(path, layer, adapter, summands, combination));

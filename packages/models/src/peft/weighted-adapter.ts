@@ -1,15 +1,16 @@
 /** One adapter made of several, each with a weight: PEFT's `add_weighted_adapter`. */
-import { add, cat, mul, noGrad, scope, type Tensor, zeros } from "@fms-accel/tensor";
+import { add, cat, mul, noGrad, scope, type Tensor, tensor, transpose, zeros } from "@fms-accel/tensor";
 
 import { AdapterConfigError, AdapterError } from "./errors.ts";
 import type { LoraConfig } from "./lora-config.ts";
 import type { LoraFactors, LoraLayer } from "./lora-layer.ts";
+import { truncatedSvd, type Vectors } from "./low-rank-svd.ts";
 
-const COMBINATION_TYPES = ["cat", "linear"] as const;
+const COMBINATION_TYPES = ["cat", "linear", "svd"] as const;
 
 /**
  * `cat`: factors side by side, exactly the weighted sum of the products, with the sum of the ranks as its rank. `linear`: sums of A and of B,
- * each with the root of the weight: small, and a rough approximation of the sum.
+ * each with the root of the weight: small, and a rough approximation of the sum. `svd`: as near to the sum as a rank allows, computed in float64.
  */
 export type CombinationType = (typeof COMBINATION_TYPES)[number];
 
@@ -18,6 +19,8 @@ export interface WeightedAdapterOptions {
   readonly adapterName: string;
   /** Default "cat". */
   readonly combinationType?: CombinationType | undefined;
+  /** Rank of the new adapter with "svd". Default: the largest of its parts. */
+  readonly svdRank?: number | undefined;
 }
 
 /** An adapter that goes into a combination. */
@@ -35,12 +38,10 @@ export interface Summand {
 export function combinedConfig(
   summands: readonly Summand[],
   combination: CombinationType,
+  svdRank: number | undefined,
   paths: readonly string[],
 ): LoraConfig {
-  if (!COMBINATION_TYPES.includes(combination)) {
-    const known = COMBINATION_TYPES.map((name) => `"${name}"`).join(" or ");
-    throw new AdapterConfigError(`combination type: expected ${known}, found ${JSON.stringify(combination)}.`);
-  }
+  checkCombination(combination, svdRank);
   const [first] = summands;
   if (first === undefined) {
     throw new AdapterConfigError("a combination needs at least one adapter.");
@@ -63,10 +64,11 @@ export function combinedConfig(
   const ranks = summands.map(({ config }) => Math.max(config.r, ...Object.values(config.rankPattern)));
   if (combination === "linear" && new Set(ranks).size > 1) {
     throw new AdapterConfigError(
-      `combination "linear" needs adapters of one rank, found ${ranks.join(", ")}. Use "cat", which is exact.`,
+      `combination "linear" needs adapters of one rank, found ${ranks.join(", ")}. Use "cat", which is exact, or "svd".`,
     );
   }
-  const r = combination === "linear" ? ranks[0]! : ranks.reduce((total, rank) => total + rank, 0);
+  const largest = ranks.reduce((most, rank) => Math.max(most, rank));
+  const r = combination === "cat" ? ranks.reduce((total, rank) => total + rank, 0) : (svdRank ?? largest);
   return first.config.with({
     r,
     loraAlpha: r, // the weights are in the factors
@@ -81,6 +83,17 @@ export function combinedConfig(
     initLoraWeights: true,
     inferenceMode: true,
   });
+}
+
+/** @throws AdapterConfigError naming what there is */
+function checkCombination(combination: CombinationType, svdRank: number | undefined): void {
+  if (!COMBINATION_TYPES.includes(combination)) {
+    const known = COMBINATION_TYPES.map((name) => `"${name}"`).join(", ");
+    throw new AdapterConfigError(`combination type: expected one of ${known}, found ${JSON.stringify(combination)}.`);
+  }
+  if (svdRank !== undefined && (combination !== "svd" || !Number.isSafeInteger(svdRank) || svdRank < 1)) {
+    throw new AdapterConfigError(`svd_rank: expected a whole number from 1 on, with "svd" only, found ${svdRank}.`);
+  }
 }
 
 /** Fills the factors of a combination in one layer. @throws AdapterError for `linear` where ranks differ in the layer */
@@ -100,7 +113,11 @@ export function fillCombination(
   const target = layer.factors(name)!;
   noGrad(() =>
     scope(() => {
-      const { a, b } = combination === "cat" ? sideBySide(parts) : summedUp(path, parts);
+      const { a, b } = {
+        cat: () => sideBySide(parts),
+        linear: () => summedUp(path, parts),
+        svd: () => approximated(parts, target.a.shape[0]!),
+      }[combination]();
       target.a.copyFrom(padded(a, target.a.shape, 0));
       target.b.copyFrom(padded(b, target.b.shape, 1));
     }),
@@ -132,6 +149,23 @@ function summedUp(path: string, parts: readonly Part[]): LoraFactors {
   const a = parts.map((part) => mul(part.a, root(part) * Math.sign(part.weight)));
   const b = parts.map((part) => mul(part.b, root(part)));
   return { a: a.reduce((sum, next) => add(sum, next)), b: b.reduce((sum, next) => add(sum, next)) };
+}
+
+function approximated(parts: readonly Part[], rank: number): LoraFactors {
+  const { a, b } = sideBySide(parts);
+  const best = truncatedSvd(rowsOf(transpose(b, 0, 1)), rowsOf(a), rank);
+  const asTensor = (vectors: Vectors): Tensor =>
+    tensor(Float32Array.from(vectors.flatMap((vector) => [...vector])), {
+      shape: [vectors.length, vectors[0]!.length],
+      device: a.device,
+    });
+  return { a: asTensor(best.a), b: transpose(asTensor(best.b), 0, 1) };
+}
+
+function rowsOf(matrix: Tensor): Vectors {
+  const [count, width] = matrix.shape as [number, number];
+  const values = matrix.toFloat32Array();
+  return Array.from({ length: count }, (_, row) => Float64Array.from(values.subarray(row * width, (row + 1) * width)));
 }
 
 /** Zeros behind what a layer has less than the whole adapter. */

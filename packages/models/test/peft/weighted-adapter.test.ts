@@ -1,11 +1,12 @@
 /** Several adapters in one model: switched, added up, weighted, and taken out again. */
-import { fixturePath, expectClose } from "@fms-accel/test-utilities";
-import { add, Generator, mul, randn, scope, tensor } from "@fms-accel/tensor";
+import { expectClose, fixturePath, readSafetensors, relativeDifference } from "@fms-accel/test-utilities";
+import { add, Generator, matmul, mul, randn, scope, tensor, transpose } from "@fms-accel/tensor";
 import { describe, expect, it } from "vitest";
 
 import { AutoModelForCausalLM } from "../../src/auto/auto-model.ts";
 import { LoraConfig, type LoraConfigOptions } from "../../src/peft/lora-config.ts";
-import { getPeftModel, type PeftModel } from "../../src/peft/peft-model.ts";
+import type { LoraLayer } from "../../src/peft/lora-layer.ts";
+import { getPeftModel, PeftModel } from "../../src/peft/peft-model.ts";
 
 const inputIds = tensor(Int32Array.from([5, 6, 7, 300, 9, 1, 12, 14]), { shape: [2, 4] });
 
@@ -106,8 +107,54 @@ describe("adapters combined with weights", () => {
     expect(() => model.addWeightedAdapter(["one", "two"], [1, NaN], options)).toThrow(/finite weight/);
     expect(() => model.addWeightedAdapter(["one"], [1], { adapterName: "two" })).toThrow(/"two" already/);
     expect(() => model.addWeightedAdapter([], [], options)).toThrow(/at least one/);
-    const other = { ...options, combinationType: "svd" as "cat" };
-    expect(() => model.addWeightedAdapter(["one"], [1], other)).toThrow('expected "cat" or "linear", found "svd"');
+  });
+});
+
+// The reference combines in float64: the singular values that PEFT computes in float32 move these logits by 1.3e-5.
+describe("combinations of PEFT (add_weighted_adapter)", () => {
+  const reference = readSafetensors(fixturePath("weighted-adapter", "expected.safetensors"));
+  const ids = tensor(reference.get("input_ids")!.data, { shape: reference.get("input_ids")!.shape });
+  const open = async (): Promise<PeftModel> => {
+    const quiet = { onWarning: () => {} };
+    const base = await AutoModelForCausalLM.fromPretrained(fixturePath("models", "llama"), { dtype: "float32" });
+    const adapter = (name: string): string => fixturePath("weighted-adapter", name);
+    const model = await PeftModel.fromPretrained(base, adapter("one"), { adapterName: "one", ...quiet });
+    await model.loadAdapter(adapter("two"), { adapterName: "two", ...quiet });
+    return model;
+  };
+
+  it.each([
+    ["cat", { combinationType: "cat" }],
+    ["linear", { combinationType: "linear" }],
+    ["svd", { combinationType: "svd" }],
+    ["svd-1", { combinationType: "svd", svdRank: 1 }],
+  ] as const)("%s: logits, and the change of every weight", async (kind, options) => {
+    const model = await open();
+    model.addWeightedAdapter(["one", "two"], [0.7, -1.5], { adapterName: "both", ...options });
+    model.setAdapter("both");
+    const found = scope(() => model.forward({ inputIds: ids }).logits.toFloat32Array());
+    expectClose(found, reference.get(`${kind}.logits`)!.data, { absolute: 1e-5 }, "logits");
+    const changes = [...reference].filter(([key]) => key.startsWith(`${kind}.change.`));
+    expect(changes).toHaveLength(5);
+    for (const [key, { data }] of changes) {
+      const layer = model.baseModel.getSubmodule(key.slice(`${kind}.change.`.length)) as LoraLayer;
+      const { a, b } = layer.factors("both")!;
+      const { scaling } = layer.settings("both")!;
+      const change = scope(() => {
+        const product = mul(matmul(b, a), scaling);
+        return (layer.isTransposed ? transpose(product, 0, 1) : product).toFloat32Array();
+      });
+      expect(relativeDifference(change, data), key).toBeLessThan(1e-6);
+    }
+  });
+
+  it("names what there is where another is asked for", async () => {
+    const model = await open();
+    const options = { adapterName: "both", combinationType: "ties" as "svd" };
+    expect(() => model.addWeightedAdapter(["one", "two"], [1, 1], options)).toThrow(
+      'expected one of "cat", "linear", "svd", found "ties"',
+    );
+    expect(() => model.addWeightedAdapter(["one"], [1], { adapterName: "both", svdRank: 2 })).toThrow(/svd_rank/);
   });
 });
 
