@@ -208,3 +208,25 @@ test("wrong settings and states are errors", () => {
   param.grad = zeros([3]);
   expect(() => optimizer.step()).toThrow(/parameter 0 has shape \[2\]/);
 });
+
+test("a state is given back parameter by parameter, when it was copied", () => {
+  const params = [parameter([1, 2], [2]), parameter([3], [1]), parameter([4], [1])];
+  const before = new AdamW([{ params }]);
+  before.step();
+  const optimizer = new AdamW([{ params }]);
+  const copied: number[] = [];
+  const saved = new Map(
+    [...before.stateDict()].map(([index, { step, exp_avg: average, exp_avg_sq: square }]) => {
+      const copy = { step, exp_avg: tensor(average.toFloat32Array()), exp_avg_sq: tensor(square.toFloat32Array()) };
+      return [index, copy] as const;
+    }),
+  );
+  optimizer.loadStateDict(saved, (state) => {
+    copied.push(optimizer.stateDict().size);
+    state.exp_avg.dispose();
+    state.exp_avg_sq.dispose();
+  });
+  expect(copied).toEqual([1, 2, 3]);
+  for (const [index, { exp_avg: average }] of before.stateDict())
+    expect(optimizer.stateDict().get(index)?.exp_avg.toArray()).toEqual(average.toArray());
+});

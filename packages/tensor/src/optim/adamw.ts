@@ -128,34 +128,40 @@ export class AdamW implements Disposable {
     return new Map(entries);
   }
 
-  /** Copies a state; parameters that it lacks start anew. Throws TensorError for an index or a shape that does not fit. */
-  loadStateDict(state: ReadonlyMap<number, AdamWState>): void {
-    for (const [index, loaded] of state) {
+  /**
+   * Copies a state; parameters that it lacks start anew. All of it is checked first, then it is copied a parameter at a time.
+   *
+   * @param loaded called when a parameter's state was copied: its tensors are not read again
+   * @throws TensorError for an index or a shape that does not fit
+   */
+  loadStateDict(state: ReadonlyMap<number, AdamWState>, loaded?: (state: AdamWState) => void): void {
+    for (const [index, given] of state) {
       const parameter = this.params[index];
       if (parameter === undefined) {
         throw new TensorError(`AdamW: state for parameter ${index}, but there are ${this.params.length} parameters`);
       }
       for (const name of ["exp_avg", "exp_avg_sq"] as const) {
-        if (loaded[name].shape.join() !== parameter.shape.join()) {
+        if (given[name].shape.join() !== parameter.shape.join()) {
           throw new TensorError(
-            `AdamW: ${name} of parameter ${index} has shape [${loaded[name].shape.join(", ")}], expected [${parameter.shape.join(", ")}]`,
+            `AdamW: ${name} of parameter ${index} has shape [${given[name].shape.join(", ")}], expected [${parameter.shape.join(", ")}]`,
           );
         }
       }
-      if (!(Number.isInteger(loaded.step) && loaded.step >= 0)) {
-        throw new TensorError(`AdamW: step ${loaded.step} of parameter ${index} is no count`);
+      if (!(Number.isInteger(given.step) && given.step >= 0)) {
+        throw new TensorError(`AdamW: step ${given.step} of parameter ${index} is no count`);
       }
     }
     this.params.forEach((parameter, index) => {
-      const loaded = state.get(index);
-      if (loaded === undefined) {
+      const given = state.get(index);
+      if (given === undefined) {
         this.#forget(parameter);
         return;
       }
       const own = this.#stateOf(parameter);
-      own.step = loaded.step;
-      own.exp_avg.copyFrom(loaded.exp_avg);
-      own.exp_avg_sq.copyFrom(loaded.exp_avg_sq);
+      own.step = given.step;
+      own.exp_avg.copyFrom(given.exp_avg);
+      own.exp_avg_sq.copyFrom(given.exp_avg_sq);
+      loaded?.(given);
     });
   }
 

@@ -82,19 +82,25 @@ export function writeOptimizerState(path: string, state: OptimizerState): void {
   writeSafetensors(path, state.tensors, metadata);
 }
 
-/** Calls `use` with the optimiser's state; the tensors are views of the file and valid only during the call. */
-export function readOptimizerState(path: string, use: (state: OptimizerState) => void): void {
+/**
+ * Calls `use` with the optimiser's state. The tensors are parts of the file, each mapped by itself: with `done` one leaves memory before the next is
+ * read. They are valid only during the call.
+ */
+export function readOptimizerState(
+  path: string,
+  use: (state: OptimizerState, done: (tensor: Tensor) => void) => void,
+): void {
   if (!existsSync(path)) {
     throw new TrainingCheckpointError(
       `${path}: the file is missing; a checkpoint written with save_only_model cannot be resumed from.`,
     );
   }
-  const file = SafetensorsFile.open(path);
+  const file = SafetensorsFile.open(path, { separately: true });
   const tensors = new Map<string, Tensor>();
   try {
     for (const name of file.entries.keys()) tensors.set(name, file.tensor(name));
     const numbers = Object.fromEntries([...file.header.metadata].map(([name, text]) => [name, Number(text)]));
-    use({ tensors, numbers });
+    use({ tensors, numbers }, (tensor) => tensor.dispose());
   } finally {
     for (const tensor of tensors.values()) tensor.dispose();
     file.close();

@@ -108,7 +108,7 @@ export function readRun(
   const file = (name: keyof typeof checkpointFiles): string => join(directory, checkpointFiles[name]);
   const saved = readJson(file("trainerState"), savedStateSchema);
   const loop = readJson(file("loopState"), loopStateSchema);
-  readOptimizerState(file("optimizer"), (state) => parts.optimizer.loadState(state));
+  readOptimizerState(file("optimizer"), (state, done) => parts.optimizer.loadState(state, done));
   const { last_epoch: scheduleStep } = readJson(file("scheduler"), schedulerStateSchema);
   if (parts.scaler !== undefined) parts.scaler.setState(readJson(file("scaler"), scalerStateSchema));
   else if (existsSync(file("scaler"))) {

@@ -50,7 +50,7 @@ export class NamedAdamW implements Optimizer {
     return { tensors, numbers };
   }
 
-  loadState({ tensors, numbers }: OptimizerState): void {
+  loadState({ tensors, numbers }: OptimizerState, loaded?: (tensor: Tensor) => void): void {
     const states = new Map<number, AdamWState>();
     const used = new Set<string>();
     for (const [index, name] of this.#names.entries()) {
@@ -72,7 +72,7 @@ export class NamedAdamW implements Optimizer {
       );
     }
     try {
-      this.#adamw.loadStateDict(states);
+      this.#adamw.loadStateDict(states, (state) => averages.forEach((average) => loaded?.(state[average])));
     } catch (error) {
       if (!(error instanceof TensorError)) throw error;
       throw new TrainingCheckpointError(`optimizer.safetensors: ${error.message}.`, { cause: error });

@@ -11,8 +11,11 @@ export interface Optimizer {
   zeroGrad(): void;
   /** Its state as named tensors that are still the optimiser's own, and plain numbers. */
   state(): OptimizerState;
-  /** @throws TrainingCheckpointError when the state is not of this optimiser's parameters */
-  loadState(state: OptimizerState): void;
+  /**
+   * @param loaded may be called with tensors of the state that were copied and are not read again
+   * @throws TrainingCheckpointError when the state is not of this optimiser's parameters
+   */
+  loadState(state: OptimizerState, loaded?: (tensor: Tensor) => void): void;
   /** Frees its state. */
   dispose(): void;
 }
