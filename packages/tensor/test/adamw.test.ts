@@ -210,7 +210,7 @@ test("wrong settings and states are errors", () => {
 });
 
 test("a state is given back parameter by parameter, when it was copied", () => {
-  const params = [parameter([1, 2], [2]), parameter([3], [1]), parameter([4], [1])];
+  const params = [parameter([1, 2], [2, 1]), parameter([3], [1]), parameter([4], [1])];
   const before = new AdamW([{ params }]);
   before.step();
   const optimizer = new AdamW([{ params }]);
