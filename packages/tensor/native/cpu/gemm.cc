@@ -15,6 +15,9 @@ namespace {
 
 enum Purpose { kSharedA = 8, kSharedB, kPrivate, kSharedSums, kPrivateSums };
 
+// Steps of columns in place, at least: a tile's sums are read and written once for each part.
+constexpr int64_t kFewestSteps = 32;
+
 template <class T>
 T* scratch(Purpose purpose, int64_t words) {
   return static_cast<T*>(workspace(current_thread(), purpose, 4 * static_cast<size_t>(words)));
@@ -117,8 +120,8 @@ class Chunk {
         item.sums_column = column0;
       }
     }
-    const int64_t own_lanes =
-        max_of(plan_.share_a || plan_.direct_a ? 0 : row_count, plan_.share_b ? 0 : column_count);
+    const int64_t own_lanes = max_of(plan_.share_a || plan_.direct_a ? 0 : row_count,
+                                     plan_.share_b || plan_.direct_b ? 0 : column_count);
     uint32_t* own =
         own_lanes == 0 ? nullptr : scratch<uint32_t>(kPrivate, own_lanes * block_steps());
     for (int64_t block = first_block_; block < end_block_; ++block) {
@@ -148,6 +151,8 @@ class Chunk {
     if (plan_.direct_a) {
       for (int64_t p = item.p0; p < item.p1; ++p)
         for (int64_t q = item.q0; q < item.q1; ++q) tile(item, block, p, q, nullptr, b(q));
+    } else if (plan_.direct_b) {
+      multiply_columns_in_place(item, block);
     } else if (plan_.rows_inside) {
       for (int64_t q = item.q0; q < item.q1; ++q) {
         const uint32_t* next = q + 1 < item.q1 ? b(q + 1) : nullptr;
@@ -167,6 +172,58 @@ class Chunk {
         }
       }
     }
+  }
+
+  // Rows of B come from memory once, in runs as wide as the item: all tiles take a few steps of k,
+  // then all take the next ones, and keep their sums meanwhile.
+  void multiply_columns_in_place(const Item& item, int64_t block) const {
+    const DenseOperand& dense = g_.b.dense;
+    const int64_t width = item.q1 - item.q0, tiles = (item.p1 - item.p0) * width;
+    const int64_t row_bytes = columns_.padded(item.q0, item.q1) * item_bytes(dense);
+    const int64_t values = g_.k / step_count(g_.compute, g_.k), count = steps(block);
+    const int64_t part = clamp_of(kPrivateBytes / 8 / (row_bytes * values), kFewestSteps, count);
+    float* const sums = scratch<float>(kPrivate, tiles * kTileRows * kTileColumns);
+    for (int64_t step = 0; step < count; step += part) {
+      const bool last = step + part >= count;
+      const int64_t k0 = plan_.blocks.first(block) + step * values,
+                    next = min_of(part * values, g_.k - k0 - part * values);
+      float* so_far = sums;
+      int64_t done = 0;
+      for (int64_t q = item.q0; q < item.q1; ++q) {
+        for (int64_t p = item.p0; p < item.p1; ++p, ++done) {
+          if (next > 0) {
+            prefetch_dense(dense, columns_.origin + columns_.start(item.q0),
+                           columns_.lanes(item.q0, item.q1), k0 + part * values, next, done, tiles);
+          }
+          const uint32_t* a = a_.panel(rows_, p, block, count) + step * rows_.width(p);
+          ColumnsPart columns{step, min_of(part, count - step), step == 0 ? nullptr : so_far};
+          if (last) {
+            tile(item, block, p, q, a, nullptr, &columns);
+          } else {
+            multiply_part(block, columns, rows_.width(p), columns_.origin + columns_.start(q),
+                          columns_.width(q) == kLanes, a, so_far, kTileColumns, TileStore::kFloats);
+          }
+          so_far += kTileRows * kTileColumns;
+        }
+      }
+    }
+  }
+
+  // Steps of a block that a tile takes from columns of B in place, and its sums before them.
+  struct ColumnsPart {
+    int64_t first, count;
+    const float* before;
+  };
+  void multiply_part(int64_t block, const ColumnsPart& part, int64_t rows, int64_t column,
+                     bool narrow, const uint32_t* a, void* c, int64_t c_stride,
+                     TileStore store) const {
+    const DenseOperand& dense = g_.b.dense;
+    const int64_t values = g_.k / step_count(g_.compute, g_.k);
+    const int64_t k0 = plan_.blocks.first(block) + part.first * values;
+    const char* b = static_cast<const char*>(dense.data) +
+                    (column * dense.lane_stride + k0 * dense.k_stride) * item_bytes(dense);
+    columns_kernel(g_.compute, rows, narrow)(part.count, a, b, dense.k_stride * item_bytes(dense),
+                                             part.before, c, c_stride, store);
   }
 
   // What this thread packs for itself next, a part with each tile: the item's next block or, behind
@@ -216,7 +273,7 @@ class Chunk {
   }
 
   void tile(const Item& item, int64_t block, int64_t p, int64_t q, const uint32_t* a,
-            const uint32_t* b) const {
+            const uint32_t* b, const ColumnsPart* part = nullptr) const {
     TilePlace place;
     place.row = rows_.origin + rows_.start(p);
     place.rows = rows_.width(p);
@@ -238,19 +295,19 @@ class Chunk {
     if (to_c && whole && adds_only && (!place.first || g_.beta == 0 || g_.beta == 1)) {
       float* c = static_cast<float*>(g_.c.data) + place.row * g_.c.row_stride + place.column;
       const bool adds = !place.first || g_.beta == 1;
-      product(block, place, narrow, a, b, c, g_.c.row_stride,
+      product(block, place, narrow, a, b, part, c, g_.c.row_stride,
               adds ? TileStore::kAddToFloats : TileStore::kFloats);
     } else if (!to_c && !place.last && adds_only && (!place.first || g_.beta == 0)) {
-      product(block, place, narrow, a, b, place.sums, place.sums_stride,
+      product(block, place, narrow, a, b, part, place.sums, place.sums_stride,
               place.first ? TileStore::kFloats : TileStore::kAddToFloats);
     } else if (place.first && place.last && whole && adds_only && g_.beta == 0 &&
                g_.c.store == nullptr && g_.c.dtype == DType::kBFloat16 && g_.c.column_stride == 1) {
       uint16_t* c = static_cast<uint16_t*>(g_.c.data) + place.row * g_.c.row_stride + place.column;
-      product(block, place, narrow, a, b, c, g_.c.row_stride, TileStore::kBf16);
+      product(block, place, narrow, a, b, part, c, g_.c.row_stride, TileStore::kBf16);
     } else {
       alignas(64) float values[kTileRows * kTileColumns];
       if (place.last && g_.c.store == nullptr && g_.c.column_stride == 1) prefetch_c(place);
-      product(block, place, narrow, a, b, values, kTileColumns, TileStore::kFloats);
+      product(block, place, narrow, a, b, part, values, kTileColumns, TileStore::kFloats);
       finish_tile(g_, place, values);
     }
   }
@@ -267,16 +324,22 @@ class Chunk {
   }
 
   void product(int64_t block, const TilePlace& place, bool narrow, const uint32_t* a,
-               const uint32_t* b, void* c, int64_t c_stride, TileStore store) const {
-    if (!plan_.direct_a) {
+               const uint32_t* b, const ColumnsPart* part, void* c, int64_t c_stride,
+               TileStore store) const {
+    if (part != nullptr) {
+      multiply_part(block, *part, place.rows, place.column, narrow, a, c, c_stride, store);
+    } else if (plan_.direct_a) {
+      const DenseOperand& dense = g_.a.dense;
+      const int64_t offset = place.row * dense.lane_stride + plan_.blocks.first(block);
+      direct_kernel(g_.compute, place.rows, narrow)(
+          steps(block), static_cast<const char*>(dense.data) + offset * item_bytes(dense),
+          dense.lane_stride * item_bytes(dense), b, c, c_stride, store);
+    } else {
       tile_kernel(g_.compute, place.rows, narrow)(steps(block), a, b, c, c_stride, store);
-      return;
     }
-    const int64_t item_bytes = g_.a.dense.dtype == DType::kFloat32 ? 4 : 2;
-    const int64_t offset = place.row * g_.a.dense.lane_stride + plan_.blocks.first(block);
-    const char* rows = static_cast<const char*>(g_.a.dense.data) + offset * item_bytes;
-    direct_kernel(g_.compute, place.rows, narrow)(
-        steps(block), rows, g_.a.dense.lane_stride * item_bytes, b, c, c_stride, store);
+  }
+  static int64_t item_bytes(const DenseOperand& dense) {
+    return static_cast<int64_t>(item_size(dense.dtype));
   }
 
   const GemmArguments& g_;

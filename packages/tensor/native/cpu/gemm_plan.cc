@@ -25,6 +25,8 @@ constexpr int64_t kItemsPerThread = 4;
 constexpr int64_t kFewRows = kTileRows * 4 / 7;
 // Columns of C up to which reading rows of A in place beats packing them.
 constexpr int64_t kDirectColumns = kTileColumns;
+// Rows of C up to which reading columns of B in place beats packing them.
+constexpr int64_t kRowsOfDirectColumns = 2 * kTileRows;
 
 int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
 
@@ -34,14 +36,28 @@ int values_per_step(Compute compute) {
   return values;
 }
 
-bool can_read_in_place(const GemmArguments& g) {
-  const DenseOperand& a = g.a.dense;
-  const int values = values_per_step(g.compute);
-  const bool as_stored = g.compute == Compute::kFloat32
-                             ? a.dtype == DType::kFloat32
-                             : values == 2 && a.dtype == DType::kBFloat16;
-  return g.a.pack == nullptr && g.a.tail_k == 0 && as_stored && a.k_stride == 1 &&
-         a.lane_index == nullptr && a.k_index == nullptr && g.k % values == 0;
+bool as_multiplied(Compute compute, DType dtype) {
+  return dtype == (compute == Compute::kFloat32 ? DType::kFloat32 : DType::kBFloat16);
+}
+
+// A dense operand without an index, each of its steps whole.
+bool is_plain(const GemmArguments& g, const GemmSource& source) {
+  return source.pack == nullptr && source.prepacked == nullptr && source.tail_k == 0 &&
+         source.dense.lane_index == nullptr && source.dense.k_index == nullptr &&
+         g.k % values_per_step(g.compute) == 0;
+}
+
+bool can_read_rows_in_place(const GemmArguments& g) {
+  // Rows of A are read as words: one float or a pair of bfloat16.
+  const bool are_words = g.compute == Compute::kFloat32 || values_per_step(g.compute) == 2;
+  return is_plain(g, g.a) && g.a.dense.k_stride == 1 && are_words &&
+         as_multiplied(g.compute, g.a.dense.dtype);
+}
+
+bool can_read_columns_in_place(const GemmArguments& g) {
+  const int64_t last = g.n % kTileColumns;  // whole vectors only
+  return is_plain(g, g.b) && g.b.dense.lane_stride == 1 && (last == 0 || last == kLanes) &&
+         as_multiplied(g.compute, g.b.dense.dtype);
 }
 
 // Lanes of a strip of a shared operand, and blocks of k packed at once.
@@ -95,9 +111,11 @@ Plan make_plan(const GemmArguments& g, int threads) {
   const bool prepacked = g.b.prepacked != nullptr;
   const int64_t team = g.m * g.n * g.k < kParallelWork ? 1 : threads;
 
-  plan.direct_a = g.n <= kDirectColumns && can_read_in_place(g);
+  plan.direct_a = g.n <= kDirectColumns && can_read_rows_in_place(g);
+  plan.direct_b = !plan.direct_a && g.m <= kRowsOfDirectColumns && g.n >= team * kTileColumns &&
+                  g.n > g.m && can_read_columns_in_place(g);
   const int64_t most_rows = plan.direct_a ? kDirectRows : kTileRows;
-  plan.share_b = prepacked || plan.direct_a || g.m >= g.n;
+  plan.share_b = prepacked || plan.direct_a || g.m >= g.n;  // never with direct_b
   plan.share_a = !plan.share_b || (prepacked && !plan.direct_a && g.m < g.n);
   plan.rows_inside = plan.share_b && !plan.share_a;
   const int64_t row_pieces = divide_up(g.m, plan.direct_a ? most_rows : kFewRows);
@@ -132,7 +150,9 @@ Plan make_plan(const GemmArguments& g, int threads) {
   };
   const int64_t row_panel_count = divide_up(plan.chunk_rows, plan.height);
   const int64_t column_panel_count = divide_up(plan.chunk_columns, kTileColumns);
-  if (cut_columns) {
+  if (plan.direct_b) {
+    plan.columns = {team, 1};  // rows of B are read in runs that are as long as possible
+  } else if (cut_columns) {
     plan.columns = cut(column_panel_count, kTileColumns, 2);
   } else {
     plan.rows = cut(row_panel_count, plan.height, 3);

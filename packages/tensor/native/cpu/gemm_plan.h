@@ -69,6 +69,7 @@ struct Plan {
   int64_t blocks_at_once;  // of k, that shared operands are packed for
   bool share_a, share_b;
   bool direct_a;     // rows of A are read where they lie
+  bool direct_b;     // columns of B are
   bool rows_inside;  // the inner loop goes over panels of A, which stay in the cache
   int64_t chunk_rows, chunk_columns;  // C is computed in chunks of this size, one after the other
   Cut rows, columns;                  // into items, of a whole chunk

@@ -98,12 +98,70 @@ struct DirectTile {
                   int64_t c_stride, TileStore store) {
     Floats sum[kRows][kVectors];
     begin_tile(sum, c, c_stride, store);
-    for (int64_t s = 0; s < steps; ++s, a += 4, b += kVectors * kLanes) {
+    constexpr int64_t kLineSteps = 64 / 4;
+    for (int64_t s = 0; s < steps;) {
+      // The rows that most likely come next: the hardware follows fewer at once, and to the end of
+      // a page only.
+      FMS_ACCEL_UNROLL
+      for (int i = 0; i < kRows; ++i) prefetch_second_level(a + (kRows + i) * a_stride);
+      for (const int64_t end = min_of(s + kLineSteps, steps); s < end;
+           ++s, a += 4, b += kVectors * kLanes) {
+        Floats column[kVectors];
+        FMS_ACCEL_UNROLL
+        for (int v = 0; v < kVectors; ++v) column[v] = load_panel(b + v * kLanes);
+        FMS_ACCEL_UNROLL
+        for (int i = 0; i < kRows; ++i) multiply_row<Step>(a + i * a_stride, column, sum[i]);
+      }
+    }
+    write_tile(sum, c, c_stride, store);
+  }
+};
+
+// kLanes lanes of one step of B where it lies.
+FMS_ACCEL_INLINE Floats load_in_place(FloatStep, const char* row, int64_t) {
+  return load_floats(reinterpret_cast<const float*>(row));
+}
+FMS_ACCEL_INLINE Floats load_in_place(RoundedStep, const char* row, int64_t) {
+  return load_floats(reinterpret_cast<const Bf16*>(row));
+}
+#ifdef __AVX512BF16__
+FMS_ACCEL_INLINE Floats load_in_place(PairStep, const char* row, int64_t stride) {
+  return _mm512_castsi512_ps(PairStep::interleave(reinterpret_cast<const Bf16*>(row),
+                                                  reinterpret_cast<const Bf16*>(row + stride)));
+}
+#endif
+
+// How many steps before its use a row of B is asked for: rows lie too far apart for the hardware to
+// follow.
+constexpr int64_t kStepsAhead = 16;
+
+template <class Step, int kRows, int kVectors>
+struct ColumnsTile {
+  static void run(int64_t steps, const uint32_t* a, const char* b, int64_t b_stride,
+                  const float* before, void* c, int64_t c_stride, TileStore store) {
+    constexpr int64_t kVectorBytes = kLanes * (__is_same(Step, FloatStep) ? 4 : 2);
+    Floats sum[kRows][kVectors];
+    begin_tile(sum, c, c_stride, store);
+    if (before != nullptr) {
+      FMS_ACCEL_UNROLL
+      for (int i = 0; i < kRows; ++i) {
+        FMS_ACCEL_UNROLL
+        for (int v = 0; v < kVectors; ++v)
+          sum[i][v] = load_floats(before + i * kTileColumns + v * kLanes);
+      }
+    }
+    const int64_t step_bytes = Step::kValues * b_stride;
+    for (int64_t s = 0; s < steps; ++s, a += kRows, b += step_bytes) {
       Floats column[kVectors];
       FMS_ACCEL_UNROLL
-      for (int v = 0; v < kVectors; ++v) column[v] = load_panel(b + v * kLanes);
+      for (int v = 0; v < kVectors; ++v) {
+        column[v] = load_in_place(Step(), b + v * kVectorBytes, b_stride);
+        prefetch(b + kStepsAhead * step_bytes + v * kVectorBytes);
+        if constexpr (Step::kValues == 2)
+          prefetch(b + kStepsAhead * step_bytes + b_stride + v * kVectorBytes);
+      }
       FMS_ACCEL_UNROLL
-      for (int i = 0; i < kRows; ++i) multiply_row<Step>(a + i * a_stride, column, sum[i]);
+      for (int i = 0; i < kRows; ++i) multiply_row<Step>(a + i, column, sum[i]);
     }
     write_tile(sum, c, c_stride, store);
   }
@@ -126,21 +184,27 @@ constexpr Table<TileKernel, PackedTile, FloatStep, kTileRows> kFloatTiles;
 constexpr Table<TileKernel, PackedTile, Bf16Step, kTileRows> kBf16Tiles;
 constexpr Table<DirectKernel, DirectTile, FloatStep, kDirectRows> kFloatDirect;
 constexpr Table<DirectKernel, DirectTile, Bf16Step, kDirectRows> kBf16Direct;
+constexpr Table<ColumnsKernel, ColumnsTile, FloatStep, kTileRows> kFloatColumns;
+constexpr Table<ColumnsKernel, ColumnsTile, Bf16Step, kTileRows> kBf16Columns;
+
+template <class Kernels>
+auto kernel_of(const Kernels& kernels, int64_t rows, bool narrow) {
+  return narrow ? kernels.narrow[rows - 1] : kernels.full[rows - 1];
+}
 
 }  // namespace
 
 TileKernel tile_kernel(Compute compute, int64_t rows, bool narrow) {
-  const auto& table = *(compute == Compute::kBFloat16 ? &kBf16Tiles.full : &kFloatTiles.full);
-  const auto& narrow_table =
-      *(compute == Compute::kBFloat16 ? &kBf16Tiles.narrow : &kFloatTiles.narrow);
-  return narrow ? narrow_table[rows - 1] : table[rows - 1];
+  return compute == Compute::kBFloat16 ? kernel_of(kBf16Tiles, rows, narrow)
+                                       : kernel_of(kFloatTiles, rows, narrow);
 }
-
 DirectKernel direct_kernel(Compute compute, int64_t rows, bool narrow) {
-  const auto& table = *(compute == Compute::kBFloat16 ? &kBf16Direct.full : &kFloatDirect.full);
-  const auto& narrow_table =
-      *(compute == Compute::kBFloat16 ? &kBf16Direct.narrow : &kFloatDirect.narrow);
-  return narrow ? narrow_table[rows - 1] : table[rows - 1];
+  return compute == Compute::kBFloat16 ? kernel_of(kBf16Direct, rows, narrow)
+                                       : kernel_of(kFloatDirect, rows, narrow);
+}
+ColumnsKernel columns_kernel(Compute compute, int64_t rows, bool narrow) {
+  return compute == Compute::kBFloat16 ? kernel_of(kBf16Columns, rows, narrow)
+                                       : kernel_of(kFloatColumns, rows, narrow);
 }
 
 }  // namespace fms_accel::FMS_ACCEL_ISA

@@ -23,6 +23,14 @@ using DirectKernel = void (*)(int64_t steps, const char* a, int64_t a_stride, co
                               void* c, int64_t c_stride, TileStore store);
 DirectKernel direct_kernel(Compute compute, int64_t rows, bool narrow);
 
+// The same with columns of B as they lie in memory: rows of B `b_stride` bytes apart, their
+// elements contiguous and in the type that is multiplied, a whole number of steps: where C has few
+// rows, packing B would cost as much as the product. The sum goes on from `before`, rows
+// kTileColumns apart, or starts from 0 where that is null.
+using ColumnsKernel = void (*)(int64_t steps, const uint32_t* a, const char* b, int64_t b_stride,
+                               const float* before, void* c, int64_t c_stride, TileStore store);
+ColumnsKernel columns_kernel(Compute compute, int64_t rows, bool narrow);
+
 // Rows of A that a direct kernel reads side by side: few enough to stay in an 8-way first-level
 // cache when they lie a multiple of 4 KiB apart, enough sums to cover the latency of a product.
 constexpr int kDirectRows = kTileRows < 8 ? kTileRows : 8;

@@ -7,29 +7,56 @@
 namespace fms_accel::FMS_ACCEL_ISA {
 namespace {
 
+// Both halves of `count` values of a head.
+struct Halves {
+  alignas(64) float low[kRun], high[kRun];
+  template <class Element>
+  void load(Element element, const typename Element::Storage* from, int64_t half, int64_t count) {
+    load_elements(element, from, low, count);
+    load_elements(element, from + half, high, count);
+  }
+  template <class Element>
+  void round(Element element, int64_t count) {
+    round_run(element, low, count);
+    round_run(element, high, count);
+  }
+};
+
+// out = x * cos + turned(x) * sin for values [0, count) of each half.
 template <class Element>
-void round_run(float* values, int64_t count) {
-  alignas(64) typename Element::Storage rounded[kRun];
-  store_elements(Element(), values, rounded, count);
-  load_elements(Element(), rounded, values, count);
+void rotate(Element element, const typename Element::Storage* x,
+            const typename Element::Storage* cos, const typename Element::Storage* sin,
+            typename Element::Storage* out, int64_t half, int64_t count) {
+  Halves values, turned, phases;
+  values.load(element, x, half, count);
+  phases.load(element, sin, half, count);
+  for (int64_t i = 0; i < count; ++i) {
+    turned.low[i] = -values.high[i] * phases.low[i];
+    turned.high[i] = values.low[i] * phases.high[i];
+  }
+  turned.round(element, count);
+  phases.load(element, cos, half, count);
+  for (int64_t i = 0; i < count; ++i) {
+    values.low[i] *= phases.low[i];
+    values.high[i] *= phases.high[i];
+  }
+  values.round(element, count);
+  for (int64_t i = 0; i < count; ++i) {
+    values.low[i] += turned.low[i];
+    values.high[i] += turned.high[i];
+  }
+  store_elements(element, values.low, out, count);
+  store_elements(element, values.high, out + half, count);
 }
 
-// out = a * cos + sign * b * sin
-template <class Element>
-void rotate_run(const typename Element::Storage* a, const typename Element::Storage* b, float sign,
-                const typename Element::Storage* cos, const typename Element::Storage* sin,
-                typename Element::Storage* out, int64_t count) {
-  alignas(64) float values[kRun], turned[kRun], phases[kRun];
-  load_elements(Element(), a, values, count);
-  load_elements(Element(), cos, phases, count);
-  for (int64_t i = 0; i < count; ++i) values[i] *= phases[i];
-  round_run<Element>(values, count);
-  load_elements(Element(), b, turned, count);
-  load_elements(Element(), sin, phases, count);
-  for (int64_t i = 0; i < count; ++i) turned[i] = sign * turned[i] * phases[i];
-  round_run<Element>(turned, count);
-  for (int64_t i = 0; i < count; ++i) values[i] += turned[i];
-  store_elements(Element(), values, out, count);
+// Nothing is rounded between the steps, so one pass does.
+void rotate(Plain<float>, const float* __restrict x, const float* __restrict cos,
+            const float* __restrict sin, float* __restrict out, int64_t half, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    const float low = x[i], high = x[half + i];
+    out[i] = low * cos[i] - high * sin[i];
+    out[half + i] = high * cos[half + i] + low * sin[half + i];
+  }
 }
 
 }  // namespace
@@ -51,9 +78,7 @@ void rotary(const Rotary& r) {
                              token * r.x_token_stride + head * r.x_head_stride;
           Storage* out = static_cast<Storage*>(r.out) + (at * r.heads + head) * r.dim;
           for (int64_t d = 0; d < half; d += kRun) {
-            const int64_t count = min_of(kRun, half - d), other = half + d;
-            rotate_run<Element>(x + d, x + other, -1, cos + d, sin + d, out + d, count);
-            rotate_run<Element>(x + other, x + d, 1, cos + other, sin + other, out + other, count);
+            rotate(element, x + d, cos + d, sin + d, out + d, half, min_of(kRun, half - d));
           }
         }
       }

@@ -9,8 +9,18 @@ import { keep, scope, track, untrack } from "../scope.ts";
 import type { Tensor } from "../tensor.ts";
 import { gradMode, withGradMode } from "./grad-mode.ts";
 
-/** Gradients of the inputs, given those of the outputs; undefined where none is needed or none flows. */
-export type Vjp = (gradients: readonly (Tensor | undefined)[], needs: readonly boolean[]) => (Tensor | undefined)[];
+/**
+ * The gradient that other operations have given an input of this shape's numel so far, where it may be added to in place: contiguous, the
+ * elements in the input's order, seen by nobody else. A vjp that adds its own to it gives undefined for that input.
+ */
+export type GradientSoFar = (input: number) => Tensor | undefined;
+
+/** Gradients of the inputs, given those of the outputs; undefined where none is needed, none flows, or it was added already. */
+export type Vjp = (
+  gradients: readonly (Tensor | undefined)[],
+  needs: readonly boolean[],
+  soFar: GradientSoFar,
+) => (Tensor | undefined)[];
 
 // Where an input's gradient goes: to the operation that made it, to a leaf, or nowhere.
 type Edge = { node: TapeNode; output: number } | { leaf: Tensor } | undefined;
@@ -57,7 +67,7 @@ export class TapeNode {
     // The gradients become the running scope's: a vjp may hand one on as it is.
     const gradients = this.gradients.splice(0);
     for (const gradient of gradients) if (gradient !== undefined) track(gradient);
-    return this.#vjp(gradients, this.needs);
+    return this.#vjp(gradients, this.needs, (input) => gradientSoFar(this.inputs[input]));
   }
   /** Drops saved tensors and gradients, and the hold on earlier nodes. */
   free(): void {
@@ -111,12 +121,20 @@ export function recordOperation(
   output: Tensor,
   inputs: readonly Tensor[],
   saved: readonly Tensor[],
-  vjp: (gradient: Tensor, needs: readonly boolean[]) => (Tensor | undefined)[],
+  vjp: (gradient: Tensor, needs: readonly boolean[], soFar: GradientSoFar) => (Tensor | undefined)[],
 ): Tensor {
   if (needsTape(inputs)) {
-    recordMany(name, [output], inputs, saved, (gradients, needs) => vjp(gradients[0] as Tensor, needs));
+    recordMany(name, [output], inputs, saved, (gradients, needs, soFar) => vjp(gradients[0] as Tensor, needs, soFar));
   }
   return output;
+}
+
+// A reshape that has got no gradient itself hands on what it will get, so what its input has counts.
+function gradientSoFar(edge: Edge): Tensor | undefined {
+  if (edge === undefined || "leaf" in edge) return undefined;
+  const present = edge.node.gradients[edge.output];
+  if (present === undefined) return edge.node.name === "reshape" ? gradientSoFar(edge.node.inputs[0]) : undefined;
+  return present.isContiguous && present.isExclusive ? present : undefined;
 }
 
 // A gradient may be shared with another slot (addition hands the same tensor to both operands), so it is added to in place

@@ -1,11 +1,10 @@
 /** A linear layer with a low-rank adapter in one product. Native side: the tail of GemmSource in native/cpu/gemm.h. */
 import { autocastDtype } from "../autocast.ts";
 import { recordOperation } from "../autograd/tape.ts";
-import { type DType, dtypeCode, isFloating } from "../dtype.ts";
+import { type DType, isFloating } from "../dtype.ts";
 import { TensorError } from "../errors.ts";
-import { native } from "../native.ts";
 import type { Tensor } from "../tensor.ts";
-import { asRows, packedWeight, product, type ProductOptions, swapLast } from "./matmul.ts";
+import { asRows, gradientAsMatrix, packedWeight, product, type ProductOptions, swapLast } from "./matmul.ts";
 import { sumTo } from "./reduce.ts";
 import { reshape } from "./shape.ts";
 
@@ -69,16 +68,19 @@ export function lowRankLinear(
     ...(a.requiresGrad ? [lowRankRows] : []),
     ...(b.requiresGrad ? [narrow] : []),
   ];
-  recordOperation("lowRankLinear", flat, inputs, saved, (g, needs) => {
+  recordOperation("lowRankLinear", flat, inputs, saved, (g, needs, soFar) => {
     const forX = needs[0] === true;
     const forLowRank = isOneInput ? forX : needs[4] === true;
     const narrowGradient = forLowRank || needs[2] ? product(g, b, dtype, inBFloat16, { alpha: scaling }) : undefined;
     const tail = forX && isOneInput && narrowGradient !== undefined ? ([narrowGradient, a] as const) : undefined;
     const biasGradient = bias !== undefined && needs.at(-1) ? sumTo(g, bias.shape) : undefined;
+    const [rowCount, width] = rows.shape as [number, number];
+    const into = gradientAsMatrix(forX ? soFar(0) : undefined, rows.dtype, rowCount, width);
+    const ofX = forX
+      ? productWithTail(g, weight, rows.dtype, inBFloat16, { packed: packed?.backward, tail, into })
+      : undefined;
     return [
-      forX
-        ? productWithTail(g, weight, rows.dtype, inBFloat16, { packed: packed?.backward, ...(tail && { tail }) })
-        : undefined,
+      into === undefined ? ofX : undefined,
       needs[1] ? product(swapLast(g), rows, weight.dtype, inBFloat16) : undefined,
       needs[2] && narrowGradient ? product(swapLast(narrowGradient), lowRankRows, a.dtype, inBFloat16) : undefined,
       needs[3] ? product(swapLast(g), narrow, b.dtype, inBFloat16) : undefined,
@@ -91,7 +93,7 @@ export function lowRankLinear(
   return x.ndim === 2 ? flat : reshape(flat, [...x.shape.slice(0, -1), outFeatures as number]);
 }
 
-/** a · b + bias + tail[0] · tail[1]: one product, or two where `a` has an odd number of columns or b is packed. */
+/** `product`, or two of them where `a` has an odd number of columns or b is packed. */
 function productWithTail(
   a: Tensor,
   b: Tensor,
@@ -100,9 +102,7 @@ function productWithTail(
   { tail, ...options }: ProductOptions,
 ): Tensor {
   if (tail === undefined || (options.packed === undefined && (a.shape[1] as number) % 2 === 0)) {
-    return product(a, b, dtype, inBFloat16, { ...options, ...(tail && { tail }) });
+    return product(a, b, dtype, inBFloat16, { ...options, tail });
   }
-  const result = product(a, b, dtype, inBFloat16, options);
-  native.matmulInto(result.handle, tail[0].handle, tail[1].handle, 1, dtypeCode(dtype), inBFloat16, 1, undefined);
-  return result;
+  return product(...tail, dtype, inBFloat16, { into: product(a, b, dtype, inBFloat16, options) });
 }

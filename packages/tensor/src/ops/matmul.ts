@@ -20,7 +20,9 @@ export interface ProductOptions {
   /** b in the order in which products read it; in its place. */
   packed?: Tensor | undefined;
   /** [m, r] and [r, n], whose product is added. Only for matrices with an even k. */
-  tail?: readonly [Tensor, Tensor];
+  tail?: readonly [Tensor, Tensor] | undefined;
+  /** Contiguous, of the result's shape and dtype: added to, and returned. */
+  into?: Tensor | undefined;
 }
 
 /** The dtype of a product's result; operands that are bfloat16 in part are multiplied as bfloat16 when the result is. */
@@ -37,22 +39,30 @@ export function product(
   b: Tensor,
   dtype: DType,
   inBFloat16: boolean,
-  { alpha = 1, bias, packed, tail }: ProductOptions = {},
+  { alpha = 1, bias, packed, tail, into }: ProductOptions = {},
 ): Tensor {
-  const [tailA, tailB] = tail ?? [];
-  return new Tensor(
-    native.matmul(
-      a.handle,
-      b.handle,
-      dtypeCode(dtype),
-      inBFloat16,
-      alpha,
-      bias?.handle,
-      packed?.handle,
-      tailA?.handle,
-      tailB?.handle,
-    ),
-  );
+  const options = [
+    dtypeCode(dtype),
+    inBFloat16,
+    alpha,
+    bias?.handle,
+    packed?.handle,
+    tail?.[0].handle,
+    tail?.[1].handle,
+  ] as const;
+  if (into === undefined) return new Tensor(native.matmul(a.handle, b.handle, ...options));
+  native.matmulInto(into.handle, a.handle, b.handle, 1, ...options);
+  return into;
+}
+
+/** What there is of an input's gradient as a matrix [rows, columns] that a product of `dtype` may be added to. */
+export function gradientAsMatrix(
+  soFar: Tensor | undefined,
+  dtype: DType,
+  rows: number,
+  columns: number,
+): Tensor | undefined {
+  return soFar?.dtype === dtype ? reshape(soFar, [rows, columns]) : undefined;
 }
 
 export function swapLast(x: Tensor): Tensor {
@@ -175,10 +185,17 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
     ...(weight.requiresGrad ? [x] : []),
     ...(x.requiresGrad ? [weight, ...(forInput === undefined ? [] : [forInput])] : []),
   ];
-  return recordOperation("linear", result, inputs, saved, (g, needs) => {
+  return recordOperation("linear", result, inputs, saved, (g, needs, soFar) => {
     const rows = asRows(g);
+    const into = gradientAsMatrix(
+      needs[0] ? soFar(0) : undefined,
+      x.dtype,
+      rows.shape[0] as number,
+      x.shape.at(-1) as number,
+    );
+    const ofX = needs[0] ? product(rows, weight, x.dtype, inBFloat16, { packed: forInput, into }) : undefined;
     return [
-      needs[0] ? reshape(product(rows, weight, x.dtype, inBFloat16, { packed: forInput }), x.shape) : undefined,
+      into === undefined && ofX ? reshape(ofX, x.shape) : undefined,
       needs[1] ? product(swapLast(rows), asRows(x), weight.dtype, inBFloat16) : undefined,
       needs[2] && bias !== undefined ? sumTo(g, bias.shape) : undefined,
     ];
