@@ -7,12 +7,15 @@ import {
   dropout,
   isGradEnabled,
   keep,
+  linear,
+  lowRankLinear,
   manualSeed,
   matmul,
   memoryStats,
   mul,
   noGrad,
   relu,
+  reshape,
   scope,
   slice,
   split,
@@ -22,6 +25,7 @@ import {
   type Tensor,
   tensor,
   TensorError,
+  transpose,
   zeros,
 } from "../src/index.ts";
 import { randomTensor } from "./support/random-tensor.ts";
@@ -37,6 +41,55 @@ test("gradients of a tensor that is used many times add up", () => {
   const x = leaf(1, 2, 3);
   sum(add(add(mul(x, x), x), mul(x, 3))).backward();
   expect(x.grad?.toArray()).toEqual([6, 8, 10]);
+});
+
+// Branches of h [2, 3, 8], each with a different way for its gradient to reach h.
+const BRANCHES: readonly ((h: Tensor) => Tensor)[] = [
+  (h) => linear(h, fixed(1, [8, 8])),
+  (h) => reshape(linear(reshape(h, [6, 8]), fixed(2, [8, 8])), [2, 3, 8]),
+  (h) => lowRankLinear(h, fixed(3, [8, 8]), fixed(4, [2, 8]), fixed(5, [8, 2]), 0.5),
+  (h) =>
+    reshape(lowRankLinear(reshape(h, [3, 2, 8]), fixed(6, [7, 8]), fixed(7, [2, 8]), fixed(8, [7, 2]), 2), [2, 3, 7]),
+  (h) => h, // whose gradient is the sum's own, seen by others too
+  (h) => reshape(linear(reshape(h, [12, 4]), fixed(9, [4, 4])), [2, 3, 8]),
+  (h) => transpose(linear(transpose(h, 1, 2), fixed(10, [3, 3])), 1, 2),
+];
+const fixed = (seed: number, shape: number[]): Tensor => randomTensor(shape, { seed });
+
+test("linear layers add to what others gave their input, in any order and behind reshapes", () => {
+  const values = randomTensor([2, 3, 8], { seed: 11 });
+  const gradient = (branches: typeof BRANCHES): number[] => {
+    const x = values.copy();
+    x.requiresGrad = true;
+    const h = mul(x, 1);
+    const parts = branches.map((branch) => branch(h));
+    parts
+      .map((part) => sum(mul(part, add(part, 1))))
+      .reduce((a, b) => add(a, b))
+      .backward();
+    return x.grad?.toArray() as number[];
+  };
+  const alone = BRANCHES.map((branch) => gradient([branch]));
+  for (let first = 0; first < BRANCHES.length; first++) {
+    const order = BRANCHES.map((_, i) => (first + i) % BRANCHES.length);
+    const together = gradient(order.map((i) => BRANCHES[i] as (h: Tensor) => Tensor));
+    together.forEach((value, at) => {
+      const expected = alone.reduce((total, part) => total + (part[at] as number), 0);
+      expect(Math.abs(value - expected)).toBeLessThan(1e-5 * Math.max(1, Math.abs(expected)));
+    });
+  }
+});
+
+test("a gradient that others see is not added to in place", () => {
+  const [x, y] = [randomTensor([2, 8], { seed: 1 }), randomTensor([2, 8], { seed: 2 })];
+  for (const input of [x, y]) input.requiresGrad = true;
+  const h = mul(x, 1);
+  // The sum hands one tensor to h and to y.
+  const weight = fixed(3, [8, 8]);
+  sum(add(linear(h, weight), add(h, y))).backward();
+  const columns = sum(weight, 0).toArray() as number[];
+  (x.grad?.toArray() as number[]).forEach((value, at) => expect(value).toBeCloseTo(1 + (columns[at % 8] as number), 5));
+  expect(y.grad?.toArray()).toEqual(Array.from({ length: 16 }, () => 1));
 });
 
 test("pieces of a split, empty and unused ones too, give one gradient", () => {
