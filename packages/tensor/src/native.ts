@@ -98,8 +98,8 @@ export interface NativeEngine {
     alpha: number,
     bias: Handle | undefined,
     prepackedB: Handle | undefined,
-    tailA?: Handle | undefined,
-    tailB?: Handle | undefined,
+    tailA?: Handle,
+    tailB?: Handle,
   ): Handle;
   linear(
     x: Handle,
@@ -153,9 +153,9 @@ export interface NativeEngine {
     inBFloat16: boolean,
     alpha: number,
     bias: Handle | undefined,
-    prepackedB?: Handle | undefined,
-    tailA?: Handle | undefined,
-    tailB?: Handle | undefined,
+    prepackedB?: Handle,
+    tailA?: Handle,
+    tailB?: Handle,
   ): void;
   // attention.cc
   attention(
