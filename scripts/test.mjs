@@ -89,7 +89,7 @@ async function runEmulated() {
       ofModels,
     ),
     ...["peft/lora-golden", "peft/lora-linear", "peft/lora-embedding", "generation/generation-golden"].map(ofModels),
-    ...["cuda", "optimizer"].map((name) => `packages/trainer/test/${name}`),
+    ...["cuda", "optimizer", "training/curves"].map((name) => `packages/trainer/test/${name}`),
   ];
   await runVitest("tests on the emulated cuda device", lower, onCuda("1"));
   const cublasLt = { ...onCuda("1"), FMS_ACCEL_CUBLASLT: join(build, "Release", "libfake_cublaslt.so") };

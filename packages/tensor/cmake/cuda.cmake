@@ -17,6 +17,7 @@ set(CUDA_KERNEL_SOURCES
   native/cuda/few_rows.cu
   native/cuda/flash_attention.cu
   native/cuda/flash_attention_backward.cu
+  native/cuda/flash_attention_float.cu
   native/cuda/indexing.cu
   native/cuda/matmul.cu
   native/cuda/matmul_bf16.cu
@@ -26,7 +27,8 @@ set(CUDA_KERNEL_SOURCES
   native/cuda/rms_norm.cu
   native/cuda/rotary.cu
   native/cuda/softmax.cu
-  native/cuda/sort.cu)
+  native/cuda/sort.cu
+  native/cuda/swiglu.cu)
 
 # ---- nvcc ---------------------------------------------------------------------------------------------------------------------
 set(CUDA_OBJECTS native/cuda/absent.cc)

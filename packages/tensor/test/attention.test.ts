@@ -200,6 +200,26 @@ const CASES: Record<string, Case> = {
     valueDim: 41,
     options: { isCausal: true },
   },
+  "wide heads": {
+    batch: 1,
+    heads: 4,
+    kvHeads: 2,
+    queries: 70,
+    keys: 70,
+    dim: 200,
+    valueDim: 136,
+    options: { isCausal: true, window: 45 },
+  },
+  "heads of any width": {
+    batch: 1,
+    heads: 2,
+    kvHeads: 1,
+    queries: 9,
+    keys: 67,
+    dim: 300,
+    valueDim: 260,
+    options: { isCausal: true, softCap: 3 },
+  },
   "one query": { batch: 3, heads: 6, kvHeads: 2, queries: 1, keys: 33, dim: 64, options: { isCausal: true } },
 };
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { composedSwiglu, dryRun, split, swiglu, type Tensor, TensorError, zeros } from "../src/index.ts";
+import { composedSwiglu, dryRun, slice, split, swiglu, type Tensor, TensorError, zeros } from "../src/index.ts";
 import { checkOperation, FLOATING } from "./support/check-gradients.ts";
 import { randomArray, zipped } from "./support/double-array.ts";
 import { randomTensor } from "./support/random-tensor.ts";
@@ -41,6 +41,17 @@ describe.each(FLOATING)("%s: the bits of the composed form", (dtype) => {
       const y = op(...(split(both, 33, 1) as [Tensor, Tensor]));
       y.backward(randomTensor([19, 33], { seed: 4, dtype }));
       return bits([y, both.grad]);
+    };
+    expect(run(swiglu)).toEqual(run(composedSwiglu));
+  });
+
+  test("of columns of wider tensors, whose rows begin anywhere", () => {
+    const run = (op: Gated): string[] => {
+      const [gate, up] = [1, 2].map((seed) =>
+        slice(randomTensor([6, 35], { seed, dtype, requiresGrad: true }), 1, 0, 32),
+      );
+      const y = op(gate as Tensor, up as Tensor);
+      return bits([y]);
     };
     expect(run(swiglu)).toEqual(run(composedSwiglu));
   });

@@ -2,6 +2,7 @@
 // vector accesses where operands are dense, by their strides otherwise.
 #include <cmath>
 
+#include "cuda/activations.h"
 #include "cuda/elements.h"
 #include "cuda/kernel_sources.h"
 
@@ -133,7 +134,6 @@ constexpr float kTwoOverSqrtPi = 1.12837917f;
 // gelu by tanh: 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) (Hendrycks and Gimpel, 2016)
 constexpr float kGeluScale = 0.79788456f, kGeluCubic = 0.044715f;
 
-__device__ __forceinline__ float sigmoid_of(float x) { return 1.0f / (1.0f + expf(-x)); }
 __device__ __forceinline__ float gelu_tanh_of(float x) {
   return tanhf(kGeluScale * (x + kGeluCubic * x * x * x));
 }
@@ -162,7 +162,7 @@ FUNCTION1(Sin, float, sinf(x))
 FUNCTION1(Cos, float, cosf(x))
 FUNCTION1(Sigmoid, float, sigmoid_of(x))
 FUNCTION1(Tanh, float, tanhf(x))
-FUNCTION1(Silu, float, x* sigmoid_of(x))
+FUNCTION1(Silu, float, silu_of(x))
 FUNCTION1(Relu, float, x < 0.0f ? 0.0f : x)
 FUNCTION1(Gelu, float, 0.5f * x * (1.0f + erff(x * kSqrtHalf)))
 FUNCTION1(GeluTanh, float, 0.5f * x * (1.0f + gelu_tanh_of(x)))
@@ -219,8 +219,7 @@ FUNCTION2(IntOr, Int, x != 0 || y != 0 ? 1 : 0)
 
 struct SiluGradient {
   __device__ __forceinline__ float operator()(float x, float g) const {
-    const float s = sigmoid_of(x);
-    return g * s * (1.0f + x * (1.0f - s));
+    return silu_gradient_of(x, g);
   }
 };
 struct GeluGradient {

@@ -9,7 +9,11 @@
 namespace fms_accel::cuda {
 namespace {
 
-constexpr int kQueries = 64, kKeys = 64;
+constexpr int kQueries = 64;
+
+// Keys at a time: as many as registers and shared memory hold beside the result.
+template <int Dim>
+constexpr int kKeysOfPass = Dim <= 128 ? 64 : 32;
 
 // The join over the four lanes that share a row.
 template <class Join>
@@ -20,6 +24,7 @@ __device__ __forceinline__ float quad_join(float value, Join join) {
 
 template <int Dim>
 __global__ void __launch_bounds__(kFlashThreads) attend(AttentionArguments p) {
+  constexpr int kKeys = kKeysOfPass<Dim>;
   DYNAMIC_SHARED(uint16_t, shared);
   uint16_t* const q_tile = shared;
   uint16_t* const k_tile = q_tile + kQueries * kTileStride<Dim>;
@@ -102,7 +107,15 @@ __global__ void __launch_bounds__(kFlashThreads) attend(AttentionArguments p) {
           sum == 0.0f ? infinity() : largest[half] + logf(sum);
     }
   }
-  store_rows<Dim>(p.out, batch, head, p.queries, p.value_dim, first + warp * 16, out, factors);
+  store_rows(p.out, batch, head, p.queries, p.value_dim, first + warp * 16, 0, out, factors);
+}
+
+template <int Dim>
+void launch_forward(const AttentionArguments& p) {
+  const dim3 grid(static_cast<unsigned>(ceil_div(p.queries, kQueries)),
+                  static_cast<unsigned>(p.heads), static_cast<unsigned>(p.batch));
+  constexpr size_t kRowBytes = kTileStride<Dim> * sizeof(uint16_t);
+  launch(attend<Dim>, grid, dim3(kFlashThreads), (kQueries + 2 * kKeysOfPass<Dim>)*kRowBytes, p);
 }
 
 }  // namespace
@@ -113,12 +126,8 @@ bool is_flash(const AttentionArguments& p) {
 }
 
 void flash_attention_forward(const AttentionArguments& p) {
-  const bool is_narrow = max_of(p.head_dim, p.value_dim) <= 64;
-  const int stride = is_narrow ? kTileStride<64> : kTileStride<128>;
-  const dim3 grid(static_cast<unsigned>(ceil_div(p.queries, kQueries)),
-                  static_cast<unsigned>(p.heads), static_cast<unsigned>(p.batch));
-  launch(is_narrow ? attend<64> : attend<128>, grid, dim3(kFlashThreads),
-         static_cast<size_t>(kQueries + 2 * kKeys) * stride * sizeof(uint16_t), p);
+  const int64_t dim = max_of(p.head_dim, p.value_dim);
+  dim <= 64 ? launch_forward<64>(p) : dim <= 128 ? launch_forward<128>(p) : launch_forward<256>(p);
 }
 
 }  // namespace fms_accel::cuda

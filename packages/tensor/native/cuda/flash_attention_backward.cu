@@ -5,55 +5,40 @@
 #include "cuda/flash_attention.h"
 #include "cuda/flash_tiles.h"
 #include "cuda/kernel_sources.h"
-#include "cuda/reduction.h"
 
 namespace fms_accel::cuda {
 namespace {
 
 constexpr int kRows = 64;  // of a block, 16 a warp
 
-// deltas [batch, heads, queries] = out · gradient of out: a warp for each row.
-__global__ void __launch_bounds__(kFlashThreads)
-    join_rows(AttentionArguments p, int64_t rows, float* deltas) {
-  const int64_t row = static_cast<int64_t>(blockIdx.x) * (kFlashThreads / 32) +
-                      static_cast<int64_t>(threadIdx.x / 32);
-  if (row >= rows) return;
-  const int64_t query = row % p.queries, head = row / p.queries % p.heads,
-                batch = row / p.queries / p.heads;
-  const auto at = [&](const AttentionTensor& x) {
-    return batch * x.batch_stride + head * x.head_stride + query * x.token_stride;
-  };
-  const int64_t out_at = at(p.out), gradient_at = at(p.out_gradient);
-  float sum = 0;
-  for (int64_t d = threadIdx.x % 32; d < p.value_dim; d += 32) {
-    sum += load<float>(p.out.data, p.out.dtype, out_at + d) *
-           load<float>(p.out_gradient.data, p.out_gradient.dtype, gradient_at + d);
-  }
-  sum = warp_join<Sum<float>>(sum);
-  if (threadIdx.x % 32 == 0) deltas[row] = sum;
-}
-
 // A score's weight, and in place of the gradient of the weight that of q · k.
 __device__ __forceinline__ float weigh(const AttentionArguments& p, bool is_seen, float product,
                                        float lse, float delta, float* slope) {
   const float score = is_seen ? score_of(p, product) : -infinity();
   const float weight = exp2f((score - lse) * kLog2E);
-  float gradient = weight * (*slope - delta) * p.scale;
-  if (p.soft_cap > 0) {
-    const float capped = score / p.soft_cap;
-    gradient = weight > 0 ? gradient * (1.0f - capped * capped) : 0.0f;
-  }
-  *slope = gradient;
+  *slope = score_gradient_of(p, score, weight, *slope - delta);
   return weight;
 }
+
+// Tokens at a time: as many as registers and shared memory hold beside the sums.
+template <int Dim>
+constexpr int kKeysOfPass = Dim <= 128 ? 64 : 32;
+template <int Dim>
+constexpr int kQueriesOfPass = Dim <= 64    ? 64
+                               : Dim <= 128 ? 32
+                                            : 16;
+// Columns of both gradients that a block sums; wide heads take several blocks, which compute the
+// same scores.
+template <int Dim>
+constexpr int kColumnsOfPass = Dim <= 128 ? Dim : 128;
 
 template <int Dim>
 __global__ void __launch_bounds__(kFlashThreads)
     gradients_of_queries(AttentionArguments p, const float* deltas) {
-  constexpr int kKeys = 64, kTile = 64 * kTileStride<Dim>;
+  constexpr int kKeys = kKeysOfPass<Dim>, kTile = kRows * kTileStride<Dim>;
   DYNAMIC_SHARED(uint16_t, shared);
   uint16_t *const q_tile = shared, *const g_tile = q_tile + kTile, *const k_tile = g_tile + kTile,
-                  *const v_tile = k_tile + kTile;
+                  *const v_tile = k_tile + kKeys * kTileStride<Dim>;
   const int64_t first = static_cast<int64_t>(gridDim.x - 1 - blockIdx.x) * kRows;
   const int64_t head = blockIdx.y, batch = blockIdx.z, kv_head = head / (p.heads / p.kv_heads);
   const int warp = static_cast<int>(threadIdx.x) / 32, l = static_cast<int>(threadIdx.x) % 32;
@@ -103,12 +88,8 @@ __global__ void __launch_bounds__(kFlashThreads)
   copy_async_commit();
   copy_async_wait_all();
   const float ones[2] = {1.0f, 1.0f};
-  store_rows<Dim>(p.q_gradient, batch, head, p.queries, p.head_dim, first + warp * 16, sums, ones);
+  store_rows(p.q_gradient, batch, head, p.queries, p.head_dim, first + warp * 16, 0, sums, ones);
 }
-
-// Queries at a time: as many as registers hold beside the sums of keys and values.
-template <int Dim>
-constexpr int kQueriesOfPass = Dim <= 64 ? 64 : 32;
 
 template <int Dim>
 __global__ void __launch_bounds__(kFlashThreads)
@@ -120,15 +101,13 @@ __global__ void __launch_bounds__(kFlashThreads)
                   *const g_tile = q_tile + kQueries * kTileStride<Dim>;
   SHARED(lse, float[kQueries]);
   SHARED(delta, float[kQueries]);
-  const int64_t first = static_cast<int64_t>(blockIdx.x) * kRows, last = first + kRows - 1;
+  constexpr int kColumns = kColumnsOfPass<Dim>, kParts = Dim / kColumns;
+  const int64_t first = static_cast<int64_t>(blockIdx.x / kParts) * kRows;
+  const int column0 = static_cast<int>(blockIdx.x % kParts) * kColumns;
   const int64_t kv_head = blockIdx.y, batch = blockIdx.z, group = p.heads / p.kv_heads;
   const int warp = static_cast<int>(threadIdx.x) / 32, l = static_cast<int>(threadIdx.x) % 32;
-  // Query i sees key j at most where j - offset <= i < j - offset + window.
-  const int64_t offset = p.keys - p.queries;
-  int64_t begin = p.causal ? max_of(0, first - offset) : 0, end = p.queries;
-  if (p.window > 0) end = min_of(end, last - offset + p.window);
-  begin = begin / kQueries * kQueries;
-  float k_sums[Dim / 8][4], v_sums[Dim / 8][4];
+  const TokenRange queries = queries_of_keys(p, first, kRows);
+  float k_sums[kColumns / 8][4], v_sums[kColumns / 8][4];
   clear(k_sums);
   clear(v_sums);
   load_tile<kRows, Dim>(k_tile, head_rows(p.k, batch, kv_head, p.keys, p.head_dim), first);
@@ -137,7 +116,8 @@ __global__ void __launch_bounds__(kFlashThreads)
     const HeadRows q = head_rows(p.q, batch, head, p.queries, p.head_dim),
                    g = head_rows(p.out_gradient, batch, head, p.queries, p.value_dim);
     const int64_t rows = (batch * p.heads + head) * p.queries;
-    for (int64_t query = begin; query < end; query += kQueries) {
+    for (int64_t query = queries.begin / kQueries * kQueries; query < queries.end;
+         query += kQueries) {
       __syncthreads();  // the tiles before have been read
       load_tile<kQueries, Dim>(q_tile, q, query);
       load_tile<kQueries, Dim>(g_tile, g, query);
@@ -168,48 +148,44 @@ __global__ void __launch_bounds__(kFlashThreads)
               weigh(p, is_seen, weights[j][e], lse[column], delta[column], &slopes[j][e]);
         }
       }
-      multiply_weights<Dim, kQueries>(v_sums, weights, g_tile);
-      multiply_weights<Dim, kQueries>(k_sums, slopes, q_tile);
+      multiply_weights<Dim, kQueries>(v_sums, weights, g_tile + column0);
+      multiply_weights<Dim, kQueries>(k_sums, slopes, q_tile + column0);
     }
   }
   copy_async_commit();
   copy_async_wait_all();
   const float ones[2] = {1.0f, 1.0f};
-  store_rows<Dim>(p.k_gradient, batch, kv_head, p.keys, p.head_dim, first + warp * 16, k_sums,
-                  ones);
-  store_rows<Dim>(p.v_gradient, batch, kv_head, p.keys, p.value_dim, first + warp * 16, v_sums,
-                  ones);
+  store_rows(p.k_gradient, batch, kv_head, p.keys, p.head_dim, first + warp * 16, column0, k_sums,
+             ones);
+  store_rows(p.v_gradient, batch, kv_head, p.keys, p.value_dim, first + warp * 16, column0, v_sums,
+             ones);
 }
 
 template <int Dim>
 void launch_backward(const AttentionArguments& p, const float* deltas) {
   constexpr size_t kRowBytes = kTileStride<Dim> * sizeof(uint16_t);
-  const auto grid = [&](int64_t tokens, int64_t heads) {
-    return dim3(static_cast<unsigned>(ceil_div(tokens, kRows)), static_cast<unsigned>(heads),
+  constexpr int kParts = Dim / kColumnsOfPass<Dim>;
+  const auto grid = [&](int64_t blocks, int64_t heads) {
+    return dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(heads),
                 static_cast<unsigned>(p.batch));
   };
   if (p.queries > 0) {
-    launch(gradients_of_queries<Dim>, grid(p.queries, p.heads), dim3(kFlashThreads),
-           4 * kRows * kRowBytes, p, deltas);
+    launch(gradients_of_queries<Dim>, grid(ceil_div(p.queries, kRows), p.heads),
+           dim3(kFlashThreads), 2 * (kRows + kKeysOfPass<Dim>)*kRowBytes, p, deltas);
   }
   if (p.keys > 0) {
-    launch(gradients_of_keys<Dim>, grid(p.keys, p.kv_heads), dim3(kFlashThreads),
-           2 * (kRows + kQueriesOfPass<Dim>)*kRowBytes, p, deltas);
+    launch(gradients_of_keys<Dim>, grid(ceil_div(p.keys, kRows) * kParts, p.kv_heads),
+           dim3(kFlashThreads), 2 * (kRows + kQueriesOfPass<Dim>)*kRowBytes, p, deltas);
   }
 }
 
 }  // namespace
 
-void flash_attention_backward(const AttentionArguments& p) {
-  const int64_t rows = p.batch * p.heads * p.queries;
-  const Scratch scratch(static_cast<size_t>(rows) * sizeof(float));
-  float* deltas = scratch.as<float>();
-  if (rows > 0) {
-    launch(join_rows, grid_for(rows, kFlashThreads / 32, INT32_MAX), dim3(kFlashThreads), 0, p,
-           rows, deltas);
-  }
-  max_of(p.head_dim, p.value_dim) <= 64 ? launch_backward<64>(p, deltas)
-                                        : launch_backward<128>(p, deltas);
+void flash_attention_backward(const AttentionArguments& p, const float* deltas) {
+  const int64_t dim = max_of(p.head_dim, p.value_dim);
+  dim <= 64    ? launch_backward<64>(p, deltas)
+  : dim <= 128 ? launch_backward<128>(p, deltas)
+               : launch_backward<256>(p, deltas);
 }
 
 }  // namespace fms_accel::cuda

@@ -10,12 +10,12 @@ namespace fms_accel::cuda {
 constexpr int kFlashThreads = 128;
 constexpr float kLog2E = 1.44269504088896341f;
 
-struct KeyRange {
+struct TokenRange {
   int64_t begin, end;
 };
-__host__ __device__ __forceinline__ KeyRange keys_of_row(const AttentionArguments& p, int64_t i) {
+__host__ __device__ __forceinline__ TokenRange keys_of_row(const AttentionArguments& p, int64_t i) {
   const int64_t position = i + p.keys - p.queries;
-  KeyRange range{0, p.keys};
+  TokenRange range{0, p.keys};
   if (p.causal) range.end = max_of(0, min_of(p.keys, position + 1));
   if (p.window > 0) range.begin = min_of(range.end, max_of(0, position - p.window + 1));
   return range;
@@ -23,7 +23,7 @@ __host__ __device__ __forceinline__ KeyRange keys_of_row(const AttentionArgument
 
 __device__ __forceinline__ bool is_visible(const AttentionArguments& p, int64_t batch,
                                            int64_t query, int64_t key) {
-  const KeyRange range = keys_of_row(p, query);
+  const TokenRange range = keys_of_row(p, query);
   if (key < range.begin || key >= range.end) return false;
   if (p.key_mask != nullptr && p.key_mask[batch * p.keys + key] == 0) return false;
   return p.query_segments == nullptr ||
@@ -41,6 +41,25 @@ __device__ __forceinline__ bool sees_all(const AttentionArguments& p, int64_t qu
 __device__ __forceinline__ float score_of(const AttentionArguments& p, float product) {
   const float score = product * p.scale;
   return p.soft_cap > 0 ? p.soft_cap * tanhf(score / p.soft_cap) : score;
+}
+
+// The gradient of q · k, from what the score's weight is and what its gradient exceeds delta by.
+__device__ __forceinline__ float score_gradient_of(const AttentionArguments& p, float score,
+                                                   float weight, float excess) {
+  const float gradient = weight * excess * p.scale;
+  if (!(p.soft_cap > 0)) return gradient;
+  const float capped = score / p.soft_cap;
+  return weight > 0 ? gradient * (1.0f - capped * capped) : 0.0f;
+}
+
+// Queries that may see keys [first, first + keys).
+__device__ __forceinline__ TokenRange queries_of_keys(const AttentionArguments& p, int64_t first,
+                                                      int64_t keys) {
+  // Query i sees key j at most where j - offset <= i < j - offset + window.
+  const int64_t offset = p.keys - p.queries;
+  TokenRange range{p.causal ? max_of(0, first - offset) : 0, p.queries};
+  if (p.window > 0) range.end = min_of(range.end, first + keys - 1 - offset + p.window);
+  return range;
 }
 
 // The tokens of one head.
@@ -93,12 +112,12 @@ __device__ __forceinline__ void load_tile(uint16_t* tile, const HeadRows& x, int
   }
 }
 
-template <int Tiles>
-__device__ __forceinline__ void clear(float (&sums)[Tiles][4]) {
+template <int Rows, int Columns>
+__device__ __forceinline__ void clear(float (&sums)[Rows][Columns]) {
 #pragma unroll
-  for (int j = 0; j < Tiles; ++j) {
+  for (int i = 0; i < Rows; ++i) {
 #pragma unroll
-    for (int e = 0; e < 4; ++e) sums[j][e] = 0.0f;
+    for (int j = 0; j < Columns; ++j) sums[i][j] = 0.0f;
   }
 }
 
@@ -122,10 +141,10 @@ __device__ __forceinline__ void multiply_rows(float (&sums)[Columns / 8][4], con
   }
 }
 
-// sums [16, Dim] += weights · b, with weights [16, Rows] as multiply_rows leaves them, rounded to
-// bfloat16, and b `Rows` rows of a tile: a warp.
-template <int Dim, int Rows>
-__device__ __forceinline__ void multiply_weights(float (&sums)[Dim / 8][4],
+// sums [16, columns] += weights · b, with weights [16, Rows] as multiply_rows leaves them, rounded
+// to bfloat16, and b so many columns of `Rows` rows of a tile: a warp.
+template <int Dim, int Rows, int Eights>
+__device__ __forceinline__ void multiply_weights(float (&sums)[Eights][4],
                                                  const float (&weights)[Rows / 8][4],
                                                  const uint16_t* b) {
   const int l = static_cast<int>(threadIdx.x) % 32;
@@ -138,7 +157,7 @@ __device__ __forceinline__ void multiply_weights(float (&sums)[Dim / 8][4],
       own[e] = pack_bf16(pair[0], pair[1]);
     }
 #pragma unroll
-    for (int j = 0; j < Dim / 16; ++j) {
+    for (int j = 0; j < Eights / 2; ++j) {
       uint32_t other[4];
       ldmatrix_x4_transposed(other, b + (step + l % 16) * kTileStride<Dim> + j * 16 + l / 16 * 8);
       mma_bf16(sums[2 * j], own, other[0], other[1]);
@@ -147,11 +166,11 @@ __device__ __forceinline__ void multiply_weights(float (&sums)[Dim / 8][4],
   }
 }
 
-// The warp's sums [16, Dim] to tokens from `first` on, row r times factors[r / 8].
-template <int Dim>
+// The warp's sums to tokens from `first` and columns from `column0` on, row r times factors[r / 8].
+template <int Eights>
 __device__ __forceinline__ void store_rows(const AttentionTensor& x, int64_t batch, int64_t head,
-                                           int64_t tokens, int64_t dim, int64_t first,
-                                           const float (&sums)[Dim / 8][4],
+                                           int64_t tokens, int64_t dim, int64_t first, int column0,
+                                           const float (&sums)[Eights][4],
                                            const float (&factors)[2]) {
   const int l = static_cast<int>(threadIdx.x) % 32;
 #pragma unroll
@@ -160,8 +179,8 @@ __device__ __forceinline__ void store_rows(const AttentionTensor& x, int64_t bat
     if (token >= tokens) continue;
     const int64_t at = batch * x.batch_stride + head * x.head_stride + token * x.token_stride;
 #pragma unroll
-    for (int j = 0; j < Dim / 8; ++j) {
-      const int column = j * 8 + l % 4 * 2;
+    for (int j = 0; j < Eights; ++j) {
+      const int column = column0 + j * 8 + l % 4 * 2;
       const float low = sums[j][2 * half] * factors[half],
                   high = sums[j][2 * half + 1] * factors[half];
       if (x.dtype == DType::kBFloat16 && column + 1 < dim && (at + column) % 2 == 0 &&

@@ -66,11 +66,14 @@ void adamw(const AdamWTensor* tensors, int64_t count, double beta1, double beta2
 void matmul(const MatmulArguments&);
 extern const GemmKernels kGemmKernels;
 
-// few_rows.cu, rms_norm.cu, rotary.cu
+// few_rows.cu, rms_norm.cu, rotary.cu, swiglu.cu
 void few_rows(const FewRowsArguments&);
 void rms_norm(const RmsNorm&);
 void rms_norm_gradient(const RmsNormGradient&);
 void rotary(const Rotary&);
+void swiglu(const Loop& loop, const Operand& out, const Operand& gate, const Operand& up);
+void swiglu_gradient(const Loop& loop, const Operand& gate_gradient, const Operand& up_gradient,
+                     const Operand& gate, const Operand& up, const Operand& gradient);
 
 // attention.cu
 void attention_forward(const AttentionArguments&);

@@ -9,9 +9,8 @@ const Kernels kKernels = {
     .rms_norm = rms_norm,
     .rms_norm_gradient = rms_norm_gradient,
     .rotary = rotary,
-    // src/ops takes the composed way where these are null.
-    .swiglu = nullptr,
-    .swiglu_gradient = nullptr,
+    .swiglu = swiglu,
+    .swiglu_gradient = swiglu_gradient,
     .attention_forward = attention_forward,
     .attention_backward = attention_backward,
     .unary = unary,

@@ -17,24 +17,22 @@ void check_alike(const Tensor& gate, const Tensor& other, const char* name) {
 
 Tensor swiglu(const Tensor& gate, const Tensor& up) {
   check_alike(gate, up, "up");
-  const auto kernel = kernels_of(gate).swiglu;
-  check(kernel != nullptr, "swiglu: this device has no kernel for it");
   const Tensor result = empty(gate.sizes(), gate.dtype, gate.device());
   const Iteration it = iterate(gate.sizes(), {&result, &gate, &up});
-  if (it.loop.numel > 0) kernel(it.loop, it.operands[0], it.operands[1], it.operands[2]);
+  if (it.loop.numel > 0)
+    kernels_of(gate).swiglu(it.loop, it.operands[0], it.operands[1], it.operands[2]);
   return result;
 }
 
 SwigluGradients swiglu_gradients(const Tensor& gate, const Tensor& up, const Tensor& gradient) {
   check_alike(gate, up, "up");
   check_alike(gate, gradient, "the gradient");
-  const auto kernel = kernels_of(gate).swiglu_gradient;
-  check(kernel != nullptr, "swiglu: this device has no kernel for it");
   const SwigluGradients results = {empty(gate.sizes(), gate.dtype, gate.device()),
                                    empty(gate.sizes(), gate.dtype, gate.device())};
   const Iteration it = iterate(gate.sizes(), {&results.gate, &results.up, &gate, &up, &gradient});
   if (it.loop.numel > 0) {
-    kernel(it.loop, it.operands[0], it.operands[1], it.operands[2], it.operands[3], it.operands[4]);
+    kernels_of(gate).swiglu_gradient(it.loop, it.operands[0], it.operands[1], it.operands[2],
+                                     it.operands[3], it.operands[4]);
   }
   return results;
 }

@@ -5,11 +5,11 @@ import { Tensor } from "../tensor.ts";
 import { mul, silu } from "./elementwise.ts";
 
 /**
- * silu(gate) · up, of one shape. One pass on the CPU where the dtypes are equal, and one for both gradients, which reads gate and up again in place
+ * silu(gate) · up, of one shape. One pass where the dtypes are equal, and one for both gradients, which reads gate and up again in place
  * of keeping silu(gate); else `composedSwiglu`. Both give the same bits.
  */
 export function swiglu(gate: Tensor, up: Tensor): Tensor {
-  if (gate.device !== "cpu" || gate.dtype !== up.dtype) return composedSwiglu(gate, up);
+  if (gate.dtype !== up.dtype) return composedSwiglu(gate, up);
   const result = new Tensor(native.swiglu(gate.handle, up.handle));
   return recordOperation("swiglu", result, [gate, up], [gate, up], (g) =>
     native.swigluGradients(gate.handle, up.handle, g.handle).map((handle) => new Tensor(handle)),

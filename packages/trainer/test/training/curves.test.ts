@@ -2,7 +2,7 @@
 import { modelTensors, PeftModel } from "@fms-accel/models";
 import { fixturePath, largestDifference, readSafetensors, relativeDifference } from "@fms-accel/test-utilities";
 import { describe, expect, it } from "vitest";
-import { readCurve, runCurve } from "./curve-run.ts";
+import { readCurve, runCurve, type CurveRun } from "./curve-run.ts";
 
 describe.each([
   "full-llama",
@@ -50,22 +50,26 @@ describe("bf16-llama", () => {
   if (allowed === undefined) throw new Error("the fixture has no tolerances");
 
   it("is about as near to the float32 curve as the reference's bfloat16 run is", async () => {
-    const { logHistory, model } = await runCurve("bf16-llama");
-    const logged = logHistory.filter((entry) => "loss" in entry);
+    // Both are noise around the float32 curve, and 20 steps say little about its size: a start that differs by less than bfloat16 resolves
+    // moves one run's distance between 0.6 and 2 times the reference's, on every instruction set and on cuda alike. So several runs together.
+    const runs = [];
+    for (const change of [0, 1e-4, 2e-4, 3e-4])
+      runs.push(await runCurve("bf16-llama", { learningRate: 2e-3 * (1 + change) }));
     for (const key of ["loss", "grad_norm"] as const) {
       const exact = full.steps.map((step) => step[key]);
-      const own = rootMeanSquare(
-        logged.map((entry) => Number(entry[key])),
-        exact,
+      const own = runs.map(({ logHistory }) =>
+        rootMeanSquare(
+          logHistory.flatMap((entry) => ("loss" in entry ? [Number(entry[key])] : [])),
+          exact,
+        ),
       );
       const theirs = rootMeanSquare(
         curve.steps.map((step) => step[key]),
         exact,
       );
-      // Both are noise around the float32 curve, of 20 steps only, and rounding falls out differently on each instruction set: 0.68 times
-      // the reference's for the loss with AVX-512 BF16, 1.15 times with AVX-512.
-      expect(own).toBeLessThan(1.5 * theirs);
+      expect(Math.hypot(...own) / Math.sqrt(own.length)).toBeLessThan(1.5 * theirs);
     }
+    const { model } = runs[0] as CurveRun;
     // Where a gradient is almost 0, its sign is chance, and AdamW moves by the sign: the largest difference is that of a few weights.
     const reference = readSafetensors(fixturePath("curves", "full-llama", "final", "model.safetensors"));
     for (const [key, tensor] of modelTensors(model)) {
