@@ -332,6 +332,13 @@ function mutated(text, old, replacement, occurrence) {
   return parts.slice(0, occurrence + 1).join(old) + replacement + parts.slice(occurrence + 1).join(old);
 }
 
+function compile(variant) {
+  const target = `fms_accel_tensor_${variant}`;
+  execFileSync("cmake", ["--build", build, "--config", "Release", "--parallel", "2", "--target", target], {
+    stdio: "pipe",
+  });
+}
+
 function run(emulator, test, order) {
   const environment = { FMS_ACCEL_CUDA_EMULATOR: emulator, FMS_ACCEL_TEST_DEVICE: "cuda", CUDA_EMULATOR_ORDER: order };
   const { status, stdout, stderr } = spawnSync(
@@ -355,15 +362,13 @@ for (const [what, file, old, replacement, occurrence, test] of MUTANTS) {
   const verdicts = [];
   try {
     writeFileSync(path, mutated(good, old, replacement, occurrence));
-    execFileSync("cmake", ["--build", build, "--config", "Release", "--parallel", "2", "--target", "cuda_emulation"], {
-      stdio: "pipe",
-    });
     for (const [emulator, order] of [
       ["1", "forward"],
       ["1", "reverse"],
       ["1", "random:3"],
       ["checked", "forward"],
     ]) {
+      compile(emulator === "1" ? "emulated" : "checked");
       const verdict = run(emulator, test, order);
       if (verdict !== undefined) verdicts.push(`${emulator === "1" ? order : "checks"}: ${verdict}`);
       if (verdict !== undefined && emulator === "1") break;
