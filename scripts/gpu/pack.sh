@@ -17,7 +17,7 @@ cp -RL "$headers" "$kit/node/include/node"
 mkdir -p out/gpu
 # Compilers, linters and what belongs to other systems stay behind.
 find . \( -name node_modules -o -name dist \) -prune -print | grep -v '^./out' | sort > "$kit/list"
-tar --create --xz --file out/gpu/kit.tar.xz \
+XZ_OPT=${XZ_OPT:--T0 -4} tar --create --xz --file out/gpu/kit.tar.xz \
   --exclude='*typescript-linux*' --exclude='*/typescript@*' --exclude='*oxlint*' --exclude='*oxfmt*' --exclude='*turbo*' \
   --exclude='*prettier*' --exclude='*changesets*' --exclude='node_modules/.cache' --exclude='*-musl*' --exclude='*.darwin-*' \
   --exclude='*.win32-*' --exclude='*.android-*' --exclude='*.linux-arm*' --exclude='*.freebsd-*' \
