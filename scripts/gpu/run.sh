@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 steps=${*:-build test sanitize bench}
 if [ -f out/gpu/kit.tar.xz ] && [ ! -d out/gpu/node ]; then
-  tar --extract --file out/gpu/kit.tar.xz --exclude=node
+  tar --extract --file out/gpu/kit.tar.xz --anchored --exclude=node
   tar --extract --file out/gpu/kit.tar.xz --directory out/gpu node
 fi
 [ -d out/gpu/node ] && export PATH="$PWD/out/gpu/node/bin:$PATH" npm_config_nodedir="$PWD/out/gpu/node"
