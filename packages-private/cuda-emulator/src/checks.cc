@@ -26,7 +26,6 @@ void note_copy_end(const void*, size_t) {}
 #else
 
 #include <dlfcn.h>
-#include <link.h>
 
 #include <cstdio>
 #include <cstring>
@@ -71,28 +70,12 @@ std::string line_of(const void* program_counter) {
   return std::string(line, strcspn(line, " \n"));
 }
 
-// Whether the host's own variables lie there: those of SHARED() are set by kernels.
-bool is_variable_of_host(const void* data) {
-  struct Segment {
-    const char *begin = nullptr, *end = nullptr;
-  };
-  static const Segment own = [] {
-    Segment segment;
-    dl_iterate_phdr(
-        [](dl_phdr_info* info, size_t, void* result) {
-          for (int i = 0; i < info->dlpi_phnum; ++i) {
-            const auto& header = info->dlpi_phdr[i];
-            const auto* begin = reinterpret_cast<const char*>(info->dlpi_addr + header.p_vaddr);
-            const auto* here = reinterpret_cast<const char*>(&is_busy);
-            if (header.p_type == PT_LOAD && here >= begin && here < begin + header.p_memsz)
-              *static_cast<Segment*>(result) = {begin, begin + header.p_memsz};
-          }
-          return 0;
-        },
-        &segment);
-    return segment;
-  }();
-  return data >= own.begin && data < own.end;
+// Whether the host's own variables lie there, those of the kernel's library: the places of SHARED()
+// are set by kernels.
+bool is_variable_of_host(const void* data, const void* program_counter) {
+  Dl_info variable, kernel;
+  return dladdr(data, &variable) != 0 && dladdr(program_counter, &kernel) != 0 &&
+         variable.dli_fbase == kernel.dli_fbase;
 }
 
 Place place_of(const void* data, size_t bytes, bool is_write, const void* program_counter) {
@@ -121,7 +104,7 @@ Place place_of(const void* data, size_t bytes, bool is_write, const void* progra
     begin_report();
     out_of_bounds(description_of_block(data));
   }
-  if (memory == Memory::kHost && is_write && !is_variable_of_host(data))
+  if (memory == Memory::kHost && is_write && !is_variable_of_host(data, program_counter))
     out_of_bounds("no memory of the device");
   return memory == Memory::kDevice ? Place::kDevice : Place::kOther;
 }

@@ -28,17 +28,13 @@ void load_matrices(void* const payload[kWarp], bool transposed) {
   }
 }
 
-float low_half(uint32_t x) { return bits<float>(x << 16); }
-float high_half(uint32_t x) { return bits<float>(x & 0xffff0000u); }
+float float_of_bf16(uint16_t x) { return bits<float>(static_cast<uint32_t>(x) << 16); }
+float float_of_f16(uint16_t x) { return static_cast<float>(bits<_Float16>(x)); }
 
-}  // namespace
-
-void complete_load(void* const payload[kWarp], uint32_t) { load_matrices(payload, false); }
-void complete_transposed_load(void* const payload[kWarp], uint32_t) {
-  load_matrices(payload, true);
-}
-
-void complete_product(void* const payload[kWarp], uint32_t) {
+template <float (*float_of)(uint16_t)>
+void multiply(void* const payload[kWarp]) {
+  const auto low_half = [](uint32_t x) { return float_of(static_cast<uint16_t>(x)); };
+  const auto high_half = [](uint32_t x) { return float_of(static_cast<uint16_t>(x >> 16)); };
   alignas(32) float a[16][16], b[16][8], d[16][8];
   for (int l = 0; l < kWarp; ++l) {
     const Product& own = *static_cast<Product*>(payload[l]);
@@ -64,5 +60,14 @@ void complete_product(void* const payload[kWarp], uint32_t) {
     for (int i = 0; i < 4; ++i) own.d[i] = d[g + 8 * (i >> 1)][t + (i & 1)];
   }
 }
+
+}  // namespace
+
+void complete_load(void* const payload[kWarp], uint32_t) { load_matrices(payload, false); }
+void complete_transposed_load(void* const payload[kWarp], uint32_t) {
+  load_matrices(payload, true);
+}
+void complete_product(void* const payload[kWarp], uint32_t) { multiply<float_of_bf16>(payload); }
+void complete_product_f16(void* const payload[kWarp], uint32_t) { multiply<float_of_f16>(payload); }
 
 }  // namespace cuda_emulator

@@ -17,6 +17,8 @@ export type AttentionSettings = readonly [
 ];
 
 export interface AttentionAddon {
+  /** How the kernels of the cuda device were built: "cuda", "emulator", or "none" where nvcc was not found. */
+  readonly cudaBuild: string;
   /** Hands over the engine's function table, the instruction set to use and the class of errors. */
   attach(engine: object, isa: string, errorClass: typeof TensorError): void;
   variableLengthAttention(
@@ -50,9 +52,15 @@ export function nativeAddon(): AttentionAddon {
   return loaded;
 }
 
+/** As the engine's, by FMS_ACCEL_CUDA_EMULATOR: with kernels for the device that it emulates, or for a GPU. */
+function addonName(): string {
+  const emulator = process.env.FMS_ACCEL_CUDA_EMULATOR ?? "";
+  const variant = emulator === "1" ? "_emulated" : emulator === "checked" ? "_checked" : "";
+  return `fms_accel_attention_and_distributed_packing${variant}.node`;
+}
+
 function load(): AttentionAddon {
-  const file = "../build/Release/fms_accel_attention_and_distributed_packing.node";
-  const path = fileURLToPath(new URL(file, import.meta.url));
+  const path = fileURLToPath(new URL(`../build/Release/${addonName()}`, import.meta.url));
   const remedy = 'run "npm run build:native" in @fms-accel/attention-and-distributed-packing';
   if (!existsSync(path)) {
     throw new TensorError(

@@ -2,6 +2,7 @@ import {
   add,
   autocast,
   checkpoint,
+  defaultDevice,
   type DType,
   engineExternal,
   engineInfo,
@@ -30,6 +31,10 @@ import { attentionOperands, type AttentionOperands, cumulativeLengths } from "./
 import { type AttentionCase, referenceAttention } from "./support/reference-attention.ts";
 
 const { isa: bestIsa, availableIsas, threads } = engineInfo();
+// The instruction set is the CPU's; on a device, which may be emulated, long sequences are a part as long.
+const onDevice = defaultDevice() !== "cpu";
+const isas = onDevice ? [bestIsa] : availableIsas;
+const ofLength = (length: number): number => (onDevice ? Math.ceil(length / 5) : length);
 function useIsa(isa: string): void {
   nativeAddon().attach(engineExternal(), isa, TensorError);
 }
@@ -79,8 +84,8 @@ const CASES: Record<string, AttentionCase> = {
 };
 
 // As a share of the largest value. float32: sums in another order, the exponential to 1e-7. bfloat16: weights, score gradients and results
-// are rounded to 8 bits; float16: only the results, to 11.
-const TOLERANCE: Record<string, number> = { float32: 3e-6, bfloat16: 1.5e-2, float16: 1e-3 };
+// are rounded to 8 bits; float16: only the results, to 11, and on a device the others too.
+const TOLERANCE: Record<string, number> = { float32: 3e-6, bfloat16: 1.5e-2, float16: onDevice ? 1.5e-2 / 8 : 1e-3 };
 
 test.each(Object.entries(CASES))("%s: equals its definition, gradients too, in every dtype", (_, c) => {
   for (const dtype of ["float32", "bfloat16", "float16"] as DType[]) {
@@ -91,7 +96,7 @@ test.each(Object.entries(CASES))("%s: equals its definition, gradients too, in e
       v: v.toFloat32Array(),
       outGradient: outGradient.toFloat32Array(),
     });
-    for (const isa of availableIsas) {
+    for (const isa of isas) {
       useIsa(isa);
       const results = run(c, attentionOperands(c, dtype));
       [expected.out, expected.q, expected.k, expected.v].forEach((values, i) => {
@@ -123,14 +128,14 @@ function segmentedAttention(c: AttentionCase, q: Tensor, k: Tensor, v: Tensor): 
 }
 
 const LONG: Record<string, AttentionCase> = {
-  "one long sequence": { lengths: [2500], heads: 6, kvHeads: 2, dim: 64, isCausal: true },
-  "one long sequence, all heads on one key head": { lengths: [1300], heads: 3, kvHeads: 1, dim: 64, isCausal: true },
-  "long and short": { lengths: [1200, 3, 700, 1, 40], heads: 4, kvHeads: 4, dim: 32, isCausal: true },
-  "long with a window": { lengths: [2400, 33], heads: 3, kvHeads: 1, dim: 48, isCausal: true, window: 500 },
-  "long with a soft cap": { lengths: [1200], heads: 2, kvHeads: 1, dim: 64, isCausal: true, softCap: 30 },
+  "one long sequence": { lengths: [ofLength(2500)], heads: 6, kvHeads: 2, dim: 64, isCausal: true },
+  "one long sequence, all heads on one key head": { lengths: [ofLength(1300)], heads: 3, kvHeads: 1, dim: 64, isCausal: true },
+  "long and short": { lengths: [ofLength(1200), 3, ofLength(700), 1, 40], heads: 4, kvHeads: 4, dim: 32, isCausal: true },
+  "long with a window": { lengths: [ofLength(2400), 33], heads: 3, kvHeads: 1, dim: 48, isCausal: true, window: ofLength(500) },
+  "long with a soft cap": { lengths: [ofLength(1200)], heads: 2, kvHeads: 1, dim: 64, isCausal: true, softCap: 30 },
 };
 test.each(Object.entries(LONG))("%s: equals the composed reference with segments", (_, c) => {
-  for (const isa of new Set([bestIsa, "portable"])) {
+  for (const isa of onDevice ? [bestIsa] : new Set([bestIsa, "portable"])) {
     useIsa(isa);
     const operands = attentionOperands(c);
     const results = run(c, operands).map((x) => x.toFloat32Array());
@@ -175,15 +180,15 @@ test("gradients are those of finite differences", () => {
 
 test("the same bits with 1, 2, 3 and 5 threads, forward and backward", () => {
   const cases: AttentionCase[] = [
-    { lengths: [1900, 30, 1, 500], heads: 3, kvHeads: 1, dim: 32, isCausal: true },
-    { lengths: [1300, 700], heads: 6, kvHeads: 3, dim: 64, isCausal: true, window: 600 },
-    { lengths: [1500], heads: 2, kvHeads: 2, dim: 16, isCausal: false },
+    { lengths: [ofLength(1900), 30, 1, ofLength(500)], heads: 3, kvHeads: 1, dim: 32, isCausal: true },
+    { lengths: [ofLength(1300), ofLength(700)], heads: 6, kvHeads: 3, dim: 64, isCausal: true, window: ofLength(600) },
+    { lengths: [ofLength(1500)], heads: 2, kvHeads: 2, dim: 16, isCausal: false },
   ];
-  for (const isa of availableIsas.slice(0, 3)) {
+  for (const isa of isas.slice(0, 3)) {
     useIsa(isa);
     for (const c of cases) {
       for (const dtype of ["float32", "bfloat16"] as DType[]) {
-        const runs = [1, 2, 3, 5].map((count) => {
+        const runs = (onDevice ? [1, 2] : [1, 2, 3, 5]).map((count) => {
           setNumThreads(count);
           return run(c, attentionOperands(c, dtype)).map((x) => Buffer.from(x.toBytes()).toString("base64"));
         });
@@ -194,7 +199,7 @@ test("the same bits with 1, 2, 3 and 5 threads, forward and backward", () => {
 });
 
 test("a sequence's result does not depend on its neighbours, not even on their NaN", () => {
-  for (const isa of availableIsas) {
+  for (const isa of isas) {
     useIsa(isa);
     const c: AttentionCase = { lengths: [40, 33, 29], heads: 2, kvHeads: 1, dim: 32, isCausal: true };
     const operands = attentionOperands(c);
@@ -226,7 +231,7 @@ test("a sequence's result does not depend on its neighbours, not even on their N
 });
 
 test("thousands of sequences, most of them of one token", () => {
-  const lengths = Array.from({ length: 6000 }, (_, i) => (i % 97 === 0 ? 40 : i % 3 === 0 ? 0 : 1));
+  const lengths = Array.from({ length: ofLength(6000) }, (_, i) => (i % 97 === 0 ? 40 : i % 3 === 0 ? 0 : 1));
   const c: AttentionCase = { lengths, heads: 2, kvHeads: 1, dim: 16, isCausal: true };
   const operands = attentionOperands(c);
   const results = run(c, operands);
@@ -324,7 +329,11 @@ describe("what does not fit is refused with a message", () => {
   const k = zeros([6, 2, 16]);
   const cu = cumulativeLengths([2, 4]);
   const attend = (a: Tensor, b: Tensor, c: Tensor, bounds: Tensor, options = {}): (() => Tensor) => {
-    return () => variableLengthAttention(a, b, c, bounds, options);
+    return () => {
+      const out = variableLengthAttention(a, b, c, bounds, options);
+      out.toFloat32Array(); // what a device finds wrong in cuSeqlens is known when something waits for it
+      return out;
+    };
   };
   const int32 = (values: number[]): Tensor => tensor(Int32Array.from(values), { dtype: "int32" });
   test.each<[string, () => Tensor, string]>([
@@ -343,9 +352,9 @@ describe("what does not fit is refused with a message", () => {
     ["dtype of cuSeqlens", attend(q, k, k, zeros([3])), "expected cuSeqlens as contiguous int32 [sequences + 1]"],
     ["shape of cuSeqlens", attend(q, k, k, zeros([1, 3], { dtype: "int32" })), "found int32 [1, 3]"],
     ["empty cuSeqlens", attend(q, k, k, zeros([0], { dtype: "int32" })), "found int32 [0]"],
-    ["start of cuSeqlens", attend(q, k, k, int32([1, 6])), "must begin with 0, found 1"],
-    ["falling cuSeqlens", attend(q, k, k, int32([0, 4, 2, 6])), "must not fall, found 4 before 2 at 1"],
-    ["end of cuSeqlens", attend(q, k, k, int32([0, 4])), "must end with the number of tokens, 6, found 4"],
+    ["start of cuSeqlens", attend(q, k, k, int32([1, 6])), "cuSeqlens must rise from 0 to the number of tokens, 6, found 1 at 0"],
+    ["falling cuSeqlens", attend(q, k, k, int32([0, 4, 2, 6])), "cuSeqlens must rise from 0 to the number of tokens, 6, found 2 at 2"],
+    ["end of cuSeqlens", attend(q, k, k, int32([0, 4])), "cuSeqlens must rise from 0 to the number of tokens, 6, found 4 at 1"],
     ["window", attend(q, k, k, cu, { window: 0 }), "the window must be a positive integer, found 0"],
     ["fraction of a window", attend(q, k, k, cu, { window: 1.5 }), "found 1.5"],
     ["soft cap", attend(q, k, k, cu, { softCap: -1 }), "the soft cap must be positive, found -1"],

@@ -18,6 +18,7 @@ struct Product {
 void complete_load(void* const payload[kWarp], uint32_t mask);
 void complete_transposed_load(void* const payload[kWarp], uint32_t mask);
 void complete_product(void* const payload[kWarp], uint32_t mask);
+void complete_product_f16(void* const payload[kWarp], uint32_t mask);
 
 inline void ldmatrix_x4(uint32_t (&to)[4], const void* row, CUDA_EMULATOR_SITE) {
   MatrixLoad own{row, to};
@@ -31,6 +32,11 @@ inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_
                      CUDA_EMULATOR_SITE) {
   Product own{d, a, {b0, b1}};
   collective("mma.sync", kFullMask, &own, complete_product, site);
+}
+inline void mma_f16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
+                    CUDA_EMULATOR_SITE) {
+  Product own{d, a, {b0, b1}};
+  collective("mma.sync", kFullMask, &own, complete_product_f16, site);
 }
 
 inline void copy_async_16(void* to, const void* from, bool is_inside, CUDA_EMULATOR_SITE) {

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "cpu/isa.h"
+#include "ops/device_attention.h"
 #include "ops/variable_length_attention.h"
 
 namespace {
@@ -124,6 +125,7 @@ Napi::Value gradients(const Napi::CallbackInfo& info, Addon& addon) {
 
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new Addon);
+  exports.Set("cudaBuild", Napi::String::New(env, ops::cuda_build()));
   exports.Set("attach", Napi::Function::New(env, guarded<attach>));
   exports.Set("variableLengthAttention", Napi::Function::New(env, guarded<forward>));
   exports.Set("variableLengthAttentionGradients", Napi::Function::New(env, guarded<gradients>));

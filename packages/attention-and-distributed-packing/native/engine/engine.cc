@@ -27,12 +27,32 @@ TensorView Engine::resolve(fms_accel_handle handle) const {
   return view;
 }
 
-NewTensor::NewTensor(const Engine& engine, fms_accel_dtype dtype, std::vector<int64_t> shape)
+void* Engine::stream(fms_accel_device device) const {
+  void* stream = table_->stream(context(), device);
+  if (stream == nullptr) fail(table_->last_error(context()));
+  return stream;
+}
+
+fms_accel_device_record* Engine::device_record(fms_accel_device device,
+                                               const std::string& message) const {
+  fms_accel_device_record* record = nullptr;
+  if (table_->device_record(context(), device, message.c_str(), &record) != 0)
+    fail(table_->last_error(context()));
+  return record;
+}
+
+void Engine::launched(fms_accel_device device) const {
+  const int status = table_->launched(context(), device);
+  if (status == FMS_ACCEL_DEVICE_FAILED) throw DeviceError(table_->last_error(context()));
+  if (status != 0) fail(table_->last_error(context()));
+}
+
+NewTensor::NewTensor(const Engine& engine, fms_accel_dtype dtype, std::vector<int64_t> shape,
+                     fms_accel_device device)
     : engine_(&engine) {
   const fms_accel_engine_v1& table = engine.table();
-  constexpr fms_accel_device kCpu{1, 0};
   if (table.allocate(engine.context(), dtype, shape.data(), static_cast<int32_t>(shape.size()),
-                     kCpu, &handle_) != 0)
+                     device, &handle_) != 0)
     fail(table.last_error(engine.context()));
   data_ = engine.resolve(handle_).data;
 }

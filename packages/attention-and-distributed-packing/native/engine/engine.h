@@ -22,6 +22,9 @@ struct TensorView : fms_accel_tensor_view {
 constexpr fms_accel_dtype kFloat32Type{2, 32, 1}, kBFloat16Type{4, 16, 1}, kFloat16Type{2, 16, 1},
     kInt32Type{0, 32, 1};
 
+constexpr fms_accel_device kCpu{1, 0};
+constexpr bool is_cuda(fms_accel_device device) { return device.device_type == 2; }
+
 std::string name_of(fms_accel_dtype dtype);
 std::string shape_of(const TensorView& view);  // "[2, 3]"
 
@@ -30,7 +33,8 @@ class Engine;
 // A tensor that this addon has made: released with the object, unless JavaScript takes it over.
 class NewTensor {
  public:
-  NewTensor(const Engine& engine, fms_accel_dtype dtype, std::vector<int64_t> shape);
+  NewTensor(const Engine& engine, fms_accel_dtype dtype, std::vector<int64_t> shape,
+            fms_accel_device device = kCpu);
   ~NewTensor();
   NewTensor(NewTensor&& other) noexcept
       : engine_(other.engine_), handle_(other.handle_), data_(other.data_) {
@@ -60,6 +64,14 @@ class Engine {
   fms_accel_engine_context* context() const { return table_->context; }
   int num_threads() const { return table_->num_threads(context()); }
   TensorView resolve(fms_accel_handle handle) const;
+
+  // Throws Error where the device cannot be had.
+  void* stream(fms_accel_device device) const;
+  // A record that the device's kernels may write: then the error is "<message>, found <value> at
+  // <position>".
+  fms_accel_device_record* device_record(fms_accel_device device, const std::string& message) const;
+  // After each launch; throws DeviceError.
+  void launched(fms_accel_device device) const;
 
   // body(item, thread) for each item, handed out in rising order; body must not throw.
   template <class Body>

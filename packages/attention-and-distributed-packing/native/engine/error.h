@@ -11,6 +11,12 @@ class Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// What a device reports of its work; who asked for the work adds what it was.
+class DeviceError : public Error {
+ public:
+  using Error::Error;
+};
+
 // fail("expected ", a, " columns, found ", b)
 template <class... Parts>
 [[noreturn]] void fail(const Parts&... parts) {

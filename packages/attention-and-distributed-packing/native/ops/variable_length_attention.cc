@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "cpu/turns.h"
+#include "ops/device_attention.h"
 #include "ops/work_items.h"
 
 namespace fms_accel::ops {
@@ -25,7 +26,6 @@ DType dtype_of(const TensorView& x, const char* what) {
 TokenTensor token_tensor(const TensorView& x, const char* what) {
   check(x.ndim == 3, kName, ": expected ", what, " as [tokens, heads, head_dim], found ",
         shape_of(x));
-  check(x.device.device_type == 1, kName, ": expected ", what, " on the CPU");
   check(x.stride(2) == 1 || x.size(2) <= 1, kName, ": the heads of ", what,
         " must be contiguous; call contiguous() first");
   return {x.data, dtype_of(x, what), x.stride(0), x.stride(1)};
@@ -35,26 +35,61 @@ TokenTensor contiguous_tensor(const NewTensor& x, DType dtype, int64_t heads, in
   return {x.data(), dtype, heads * dim, dim};
 }
 
-std::vector<Sequence> sequences_of(const TensorView& cu_seqlens, int64_t tokens, int64_t group) {
+void check_form(const TensorView& cu_seqlens) {
   check(cu_seqlens.ndim == 1 && cu_seqlens.size(0) > 0 && cu_seqlens.is(kInt32Type) &&
             (cu_seqlens.stride(0) == 1 || cu_seqlens.size(0) == 1),
         kName, ": expected cuSeqlens as contiguous int32 [sequences + 1], found ",
         name_of(cu_seqlens.dtype), " ", shape_of(cu_seqlens));
+}
+
+std::string expected_bounds(int64_t tokens) {
+  return std::string(kName) + ": cuSeqlens must rise from 0 to the number of tokens, " +
+         std::to_string(tokens);
+}
+
+std::vector<Sequence> sequences_of(const TensorView& cu_seqlens, int64_t tokens, int64_t group) {
+  check_form(cu_seqlens);
   const auto* bounds = static_cast<const int32_t*>(cu_seqlens.data);
   const int64_t count = cu_seqlens.size(0) - 1;
-  check(bounds[0] == 0, kName, ": cuSeqlens must begin with 0, found ", bounds[0]);
   std::vector<Sequence> sequences;
-  for (int64_t s = 0; s < count; ++s) {
-    const int64_t length = int64_t{bounds[s + 1]} - bounds[s];
-    check(length >= 0, kName, ": cuSeqlens must not fall, found ", bounds[s], " before ",
-          bounds[s + 1], " at ", s);
+  for (int64_t s = 0; s <= count; ++s) {
+    const bool is_right = (s == 0 ? bounds[s] == 0 : bounds[s] >= bounds[s - 1]) &&
+                          (s < count || bounds[s] == tokens);
+    check(is_right, expected_bounds(tokens), ", found ", bounds[s], " at ", s);
+    if (s == 0 || bounds[s] == bounds[s - 1]) continue;
+    const int64_t length = int64_t{bounds[s]} - bounds[s - 1];
     check(length <= std::numeric_limits<int32_t>::max() / group, kName, ": a sequence of ", length,
           " tokens is too long for ", group, " query heads to a key-value head");
-    if (length > 0) sequences.push_back({bounds[s], length});
+    sequences.push_back({bounds[s - 1], length});
   }
-  check(bounds[count] == tokens, kName, ": cuSeqlens must end with the number of tokens, ", tokens,
-        ", found ", bounds[count]);
   return sequences;
+}
+
+DeviceSequences device_sequences_of(const TensorView& cu_seqlens, const TensorView& q) {
+  check_form(cu_seqlens);
+  check(q.size(0) <= std::numeric_limits<int32_t>::max() && q.size(1) <= 65535, kName, ": q ",
+        shape_of(q), " is too large for the device");
+  return {q.device, static_cast<const int32_t*>(cu_seqlens.data), cu_seqlens.size(0) - 1,
+          q.size(0)};
+}
+
+std::string device_name(fms_accel_device device) {
+  return is_cuda(device) ? "cuda:" + std::to_string(device.device_id) : "cpu";
+}
+
+// What runs on a device, whose failures name the operation and its shapes.
+template <class Body>
+void on_device(const AttentionOperands& operands, const Body& body) {
+  try {
+    body();
+  } catch (const DeviceError& error) {
+    const auto described = [](const TensorView& x) {
+      return shape_of(x) + " " + name_of(x.dtype) + " on " + device_name(x.device);
+    };
+    fail(kName, " (q ", described(operands.q), ", k ", described(operands.k), ", v ",
+         described(operands.v), ", cuSeqlens ", described(operands.cu_seqlens),
+         ") failed on the device: ", error.what());
+  }
 }
 
 void check_options(const AttentionOptions& options) {
@@ -65,6 +100,12 @@ void check_options(const AttentionOptions& options) {
         ": expected a soft cap that is positive, or 0 for none, found ", options.soft_cap);
   check(options.window >= 0, kName,
         ": expected a window of at least one token, or 0 for none, found ", options.window);
+}
+
+void check_device(const TensorView& x, const TensorView& q, const char* what) {
+  check(x.device.device_type == q.device.device_type && x.device.device_id == q.device.device_id,
+        kName, ": expected ", what, " on q's device, ", device_name(q.device), ", found it on ",
+        device_name(x.device));
 }
 
 // Operands and options that both passes share, checked.
@@ -83,6 +124,8 @@ Attention attention_of(const AttentionOperands& operands, const AttentionOptions
       kName, ": q ", shape_of(q), ", k ", shape_of(k), " and v ", shape_of(v),
       " do not fit together: expected the same tokens and head dimensions, and as many heads of k "
       "as of v");
+  for (const auto& [x, what] : {std::pair{&k, "k"}, {&v, "v"}, {&operands.cu_seqlens, "cuSeqlens"}})
+    check_device(*x, q, what);
   check(a.kv_heads > 0 && a.heads > 0 && a.heads % a.kv_heads == 0, kName, ": ", a.heads,
         " query heads cannot share ", a.kv_heads, " key-value heads evenly");
   check(a.head_dim > 0 && a.head_dim <= kMostHeadDim, kName,
@@ -97,6 +140,7 @@ Attention attention_of(const AttentionOperands& operands, const AttentionOptions
 }
 
 void check_like(const TensorView& x, const TensorView& q, const char* what) {
+  check_device(x, q, what);
   check(x.ndim == 3 && x.size(0) == q.size(0) && x.size(1) == q.size(1) && x.size(2) == q.size(2),
         kName, ": expected ", what, " of shape ", shape_of(q), ", found ", shape_of(x));
 }
@@ -112,15 +156,21 @@ AttentionResult variable_length_attention(const Engine& engine, const AttentionK
                                           const AttentionOptions& options) {
   Attention a = attention_of(operands, options);
   const int64_t tokens = operands.q.size(0);
-  const std::vector<Sequence> sequences =
-      sequences_of(operands.cu_seqlens, tokens, a.heads / a.kv_heads);
-  AttentionResult result{NewTensor(engine, options.dtype, shape_vector(operands.q)),
-                         NewTensor(engine, kFloat32Type, {tokens, a.heads})};
+  const fms_accel_device device = operands.q.device;
+  AttentionResult result{NewTensor(engine, options.dtype, shape_vector(operands.q), device),
+                         NewTensor(engine, kFloat32Type, {tokens, a.heads}, device)};
   TensorView out;
   out.dtype = options.dtype;
   a.out = contiguous_tensor(result.out, dtype_of(out, "the result"), a.heads, a.head_dim);
   a.lse = static_cast<float*>(result.lse.data());
+  if (is_cuda(device)) {
+    const DeviceSequences on = device_sequences_of(operands.cu_seqlens, operands.q);
+    on_device(operands, [&] { device_forward(engine, on, expected_bounds(tokens), a); });
+    return result;
+  }
 
+  const std::vector<Sequence> sequences =
+      sequences_of(operands.cu_seqlens, tokens, a.heads / a.kv_heads);
   const std::vector<QueryRange> ranges = split_queries(sequences, a, kernels, engine.num_threads());
   int64_t most_rows = 0;
   for (const QueryRange& range : ranges) most_rows = std::max(most_rows, range.rows);
@@ -149,8 +199,6 @@ AttentionGradients variable_length_attention_gradients(const Engine& engine,
   Attention a = attention_of(operands, options);
   const TensorView& q = operands.q;
   const int64_t tokens = q.size(0);
-  const std::vector<Sequence> sequences =
-      sequences_of(operands.cu_seqlens, tokens, a.heads / a.kv_heads);
   check_like(out, q, "the result");
   check_like(out_gradient, q, "the gradient");
   a.out = token_tensor(out, "the result");
@@ -159,17 +207,27 @@ AttentionGradients variable_length_attention_gradients(const Engine& engine,
             (tokens == 0 || (lse.stride(1) == 1 && lse.stride(0) == a.heads)),
         kName, ": expected the log-sum-exp of the forward pass, found ", name_of(lse.dtype), " ",
         shape_of(lse));
+  check_device(lse, q, "the log-sum-exp");
   a.lse = static_cast<float*>(lse.data);
 
-  AttentionGradients gradients{NewTensor(engine, q.dtype, shape_vector(q)),
-                               NewTensor(engine, operands.k.dtype, shape_vector(operands.k)),
-                               NewTensor(engine, operands.v.dtype, shape_vector(operands.v))};
+  const auto gradient_of = [&](const TensorView& x) {
+    return NewTensor(engine, x.dtype, shape_vector(x), q.device);
+  };
+  AttentionGradients gradients{gradient_of(q), gradient_of(operands.k), gradient_of(operands.v)};
   a.q_gradient = contiguous_tensor(gradients.q, a.q.dtype, a.heads, a.head_dim);
   a.k_gradient = contiguous_tensor(gradients.k, a.k.dtype, a.kv_heads, a.head_dim);
   a.v_gradient = contiguous_tensor(gradients.v, a.v.dtype, a.kv_heads, a.head_dim);
 
-  const NewTensor delta(engine, kFloat32Type, {tokens, a.heads});
+  const NewTensor delta(engine, kFloat32Type, {tokens, a.heads}, q.device);
   a.delta = static_cast<float*>(delta.data());
+  if (is_cuda(q.device)) {
+    const DeviceSequences on = device_sequences_of(operands.cu_seqlens, q);
+    on_device(operands, [&] { device_backward(engine, on, a); });
+    return gradients;
+  }
+
+  const std::vector<Sequence> sequences =
+      sequences_of(operands.cu_seqlens, tokens, a.heads / a.kv_heads);
   constexpr int64_t kTokens = 64;  // of an item
   engine.parallel_for((tokens + kTokens - 1) / kTokens, [&](int64_t item, int) {
     kernels.output_dots(a, item * kTokens, std::min(tokens, (item + 1) * kTokens));

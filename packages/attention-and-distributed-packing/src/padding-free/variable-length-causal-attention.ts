@@ -1,5 +1,6 @@
 import type { AttentionContext, AttentionFunction, AttendOptions } from "@fms-accel/models";
 import { reshape, type Tensor } from "@fms-accel/tensor";
+import { nativeAddon } from "../native.ts";
 import { MOST_HEAD_DIM, variableLengthAttention } from "../ops/variable-length-attention.ts";
 
 /**
@@ -27,7 +28,9 @@ const CACHED = "keys are cached";
 function reasonAgainst(q: Tensor, context: AttentionContext, options: AttendOptions): string | undefined {
   if (context.cache !== undefined) return CACHED;
   if (options.dropout > 0) return `attention weights are dropped at random (with probability ${options.dropout})`;
-  if (q.device !== "cpu") return `the model is on ${q.device}, where the kernel does not run yet`;
+  if (q.device !== "cpu" && nativeAddon().cudaBuild === "none") {
+    return `the model is on ${q.device}, and the plugin was built without CUDA (build it again where nvcc is found)`;
+  }
   const headDim = q.shape[3]!;
   if (headDim > MOST_HEAD_DIM) return `heads have ${headDim} dimensions, more than the kernel's ${MOST_HEAD_DIM}`;
   if (context.cuSeqlens === undefined) return "a batch has padding on the left, or sequences that do not lie together";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { AutoModelForCausalLM, type CausalLM } from "@fms-accel/models";
 import { fixturePath, readJsonFixture, relativeDifference, temporaryDirectory } from "@fms-accel/test-utilities";
 import { batchInputs, collate, modelLoss, type Batch, type Sample } from "@fms-accel/trainer";
-import { scope } from "@fms-accel/tensor";
+import { defaultDevice, scope } from "@fms-accel/tensor";
 import { describe, expect, it } from "vitest";
 import { collatePackedRows, PackedDataset } from "../../src/index.ts";
 
@@ -57,7 +57,7 @@ function train(model: CausalLM, batches: readonly Batch[]): { loss: number; grad
   for (const batch of batches) {
     if (batch.trainableTokens === 0) continue;
     loss += scope(() => {
-      const value = modelLoss(model, batchInputs(batch, "cpu", trained));
+      const value = modelLoss(model, batchInputs(batch, defaultDevice(), trained));
       value.backward();
       return value.item();
     });

@@ -2,7 +2,7 @@
 import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { AutoModelForCausalLM, type CausalLM, type CausalLMInputs } from "@fms-accel/models";
-import { type Module, scope, tensor } from "@fms-accel/tensor";
+import { defaultDevice, type Module, scope, tensor } from "@fms-accel/tensor";
 import { fixturePath, readSafetensors, type ReferenceTensor, temporaryDirectory } from "@fms-accel/test-utilities";
 import { type Batch, batchInputs, countTrainable, type Sample } from "@fms-accel/trainer";
 
@@ -62,7 +62,7 @@ export function stepNumbers(model: TrainedModel, batches: readonly Batch[]): Ste
   let loss = 0;
   for (const batch of batches) {
     scope(() => {
-      const output = model.forward(batchInputs(batch, "cpu", items));
+      const output = model.forward(batchInputs(batch, defaultDevice(), items));
       output.loss!.backward();
       loss += output.loss!.item();
     });

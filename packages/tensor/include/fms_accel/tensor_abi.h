@@ -21,10 +21,11 @@ extern "C" {
 #endif
 
 #define FMS_ACCEL_ABI_MAJOR 1
-#define FMS_ACCEL_ABI_MINOR 0
+#define FMS_ACCEL_ABI_MINOR 1
 #define FMS_ACCEL_ENGINE_TAG_LOW 0x66d5acce1e7b0a01ULL
 #define FMS_ACCEL_ENGINE_TAG_HIGH 0x9b1c5f3d2e4a8870ULL
 #define FMS_ACCEL_MAX_DIMS 8
+#define FMS_ACCEL_DEVICE_FAILED 2
 
 // The layout of DLPack's DLDevice, DLDataType and DLTensor (dlpack.h, version 1), so that kernels
 // written for DLPack work unchanged.
@@ -48,6 +49,13 @@ typedef struct {
   const int64_t* strides;  // in elements; never null
   uint64_t byte_offset;    // always 0: `data` points at the first element
 } fms_accel_tensor_view;
+
+// What a kernel on a device reports of its operands' values; the engine reads it at the next point
+// where it waits for the device anyway.
+typedef struct {
+  uint64_t position;  // all bits set: nothing is wrong
+  int64_t value;
+} fms_accel_device_record;
 
 typedef uint64_t fms_accel_handle;
 typedef struct fms_accel_engine_context fms_accel_engine_context;
@@ -81,10 +89,22 @@ typedef struct {
   void (*parallel_for)(fms_accel_engine_context*, int64_t items, fms_accel_parallel_body body,
                        void* argument);
   int32_t (*num_threads)(fms_accel_engine_context*);
-  // The stream that work of this device is enqueued on; null on the CPU.
+  // The stream that work of this device is enqueued on (a cudaStream_t); null on the CPU, and, with
+  // a message, where the device cannot be had. Memory that is released is reused in the stream's
+  // order: scratch may be released as soon as the work that uses it is enqueued.
   void* (*stream)(fms_accel_engine_context*, fms_accel_device);
   void (*set_error)(fms_accel_engine_context*, const char* message);
   const char* (*last_error)(fms_accel_engine_context*);
+
+  // ---- Since 1.1
+  // A record that kernels which are enqueued afterwards may write. When they have, the error is
+  // "<message>, found <value> at <position>".
+  int (*device_record)(fms_accel_engine_context*, fms_accel_device, const char* message,
+                       fms_accel_device_record** record);
+  // To be called after each kernel that was enqueued: it is counted. Where FMS_ACCEL_CUDA_SYNC=1
+  // asks for it, and on an emulated device, waits and fails with what went wrong:
+  // FMS_ACCEL_DEVICE_FAILED where the device itself did; the message is "<CUDA's>. <remedy>" then.
+  int (*launched)(fms_accel_engine_context*, fms_accel_device);
 } fms_accel_engine_v1;
 
 #ifdef __cplusplus

@@ -170,11 +170,8 @@ Napi::Value guarded(const Napi::CallbackInfo& info, const char* op, const Body& 
   } catch (const Napi::Error&) {
     throw;
   } catch (const DeviceError& error) {
-    throw arguments.environment().error(
-        std::string(op) + " (" + arguments.described_tensors() +
-        ") failed on the device: " + error.what() +
-        ". The fault may be of an earlier operation: run again with FMS_ACCEL_CUDA_SYNC=1 to see "
-        "which; start again from the last checkpoint");
+    throw arguments.environment().error(std::string(op) + " (" + arguments.described_tensors() +
+                                        ") failed on the device: " + error.what() + kDeviceRemedy);
   } catch (const std::exception& error) {
     throw Environment::of(info.Env()).error(error.what());
   }

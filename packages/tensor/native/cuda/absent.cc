@@ -40,5 +40,7 @@ void launch_graph(int, int64_t) { refuse(); }
 void release_graph(int, int64_t) { refuse(); }
 void provoke_fault(int) { refuse(); }
 void check_indices(int, const int64_t*, int64_t, int64_t*, const IndexCheck&) { refuse(); }
+fms_accel_device_record* plugin_record(int, const char*) { refuse(); }
+void plugin_launched(int) { refuse(); }
 
 }  // namespace fms_accel::cuda

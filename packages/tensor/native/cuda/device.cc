@@ -103,8 +103,10 @@ std::string mebibytes(int64_t bytes) { return std::to_string(bytes >> 20) + " Mi
 // What the first index of a list of checks that was out of range is reported as; none: nothing.
 void report(const std::vector<IndexCheck>& checks, const CheckRecord* records) {
   for (size_t i = 0; i < checks.size(); ++i) {
-    if (records[i].position == ~0ull) continue;
+    if (records[i].position == kNothingWrong) continue;
     const IndexCheck& check = checks[i];
+    if (!check.message.empty())
+      fail(check.message, ", found ", records[i].value, " at ", records[i].position);
     Shape position(check.shape.size());
     auto rest = static_cast<int64_t>(records[i].position);
     for (size_t d = check.shape.size(); d-- > 0;) {
@@ -186,7 +188,7 @@ void report_checks(DeviceState& state) {
     if (!graph.has_unseen_checks) continue;
     graph.has_unseen_checks = false;
     const std::vector<CheckRecord> seen(graph.records, graph.records + graph.checks.size());
-    for (size_t i = 0; i < graph.checks.size(); ++i) graph.records[i].position = ~0ull;
+    for (size_t i = 0; i < graph.checks.size(); ++i) graph.records[i].position = kNothingWrong;
     report(graph.checks, seen.data());
   }
 }
@@ -414,10 +416,10 @@ void synchronize(int index) {
   wait(state);
 }
 
-void check_indices(int device, const int64_t* index, int64_t count, int64_t* checked,
-                   const IndexCheck& check) {
-  DeviceState& state = state_of(device);
-  make_current(device);
+namespace {
+
+// Where the device writes what it finds wrong.
+CheckRecord* record_for(DeviceState& state, const IndexCheck& check) {
   Graph* const graph = capture_of(state);
   if (graph == nullptr && state.checks.size() == kChecks) wait(state);
   CheckRecord* record;
@@ -432,11 +434,36 @@ void check_indices(int device, const int64_t* index, int64_t count, int64_t* che
     fms_accel::check(checks.size() < kChecks, check.op, ": a CUDA graph holds at most ", kChecks,
                      " operations with indices");
     record = (graph == nullptr ? state.records : graph->records) + checks.size();
-    record->position = ~0ull;
+    record->position = kNothingWrong;
     checks.push_back(check);
   }
-  enqueue_index_check(index, count, checked, check, record);
-  if (graph == nullptr && is_synchronous()) report_checks(state);
+  return record;
+}
+
+}  // namespace
+
+void check_indices(int device, const int64_t* index, int64_t count, int64_t* checked,
+                   const IndexCheck& check) {
+  DeviceState& state = state_of(device);
+  make_current(device);
+  enqueue_index_check(index, count, checked, check, record_for(state, check));
+  if (is_synchronous() && capture_of(state) == nullptr) report_checks(state);
+}
+
+fms_accel_device_record* plugin_record(int device, const char* message) {
+  require_device(device);
+  make_current(device);
+  IndexCheck check{};
+  check.op = "a plugin's operation";
+  check.message = message;
+  return record_for(state_of(device), check);
+}
+void plugin_launched(int device) {
+  require_device(device);
+  make_current(device);
+  launched();
+  DeviceState& state = state_of(device);
+  if (is_synchronous() && capture_of(state) == nullptr) report_checks(state);
 }
 
 }  // namespace fms_accel::cuda

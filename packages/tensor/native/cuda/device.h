@@ -10,6 +10,7 @@
 #include "cpu/kernels.h"
 #include "engine/allocator.h"
 #include "engine/tensor.h"
+#include "fms_accel/tensor_abi.h"
 
 namespace fms_accel::cuda {
 
@@ -103,8 +104,15 @@ struct IndexCheck {
   bool allows = false;
   int64_t allowed = 0;
   bool is_label = false;  // for the message
+  std::string message{};  // a plugin's own, in place of all this
 };
 void check_indices(int device, const int64_t* index, int64_t count, int64_t* checked,
                    const IndexCheck& check);
+
+// A record for a plugin's kernels; when they write it, the error is "<message>, found <value> at
+// <position>".
+fms_accel_device_record* plugin_record(int device, const char* message);
+// Counts a kernel that a plugin has enqueued, and does what is done after each launch.
+void plugin_launched(int device);
 
 }  // namespace fms_accel::cuda

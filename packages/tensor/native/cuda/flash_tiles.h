@@ -3,7 +3,7 @@
 #pragma once
 #include "cpu/attention.h"
 #include "cuda/elements.h"
-#include "cuda/tensor_core.h"
+#include "fms_accel/cuda/tensor_core.h"
 
 namespace fms_accel::cuda {
 

@@ -4,10 +4,8 @@
 
 namespace fms_accel::cuda {
 
-struct CheckRecord {
-  unsigned long long position;  // of the first wrong index; all bits set: none
-  long long value;
-};
+using CheckRecord = fms_accel_device_record;
+constexpr uint64_t kNothingWrong = ~uint64_t{0};
 
 // Enqueues the check; `record` lies in pinned memory.
 void enqueue_index_check(const int64_t* index, int64_t count, int64_t* checked,

@@ -7,7 +7,7 @@
 // Each element is summed over k in rising order by one warp, so its bits depend on its row, its
 // column and k, and both ways give the same.
 #include "cuda/product_kernels.h"
-#include "cuda/tensor_core.h"
+#include "fms_accel/cuda/tensor_core.h"
 
 namespace fms_accel::cuda {
 namespace {

@@ -25,10 +25,13 @@ int guarded(Context* context, const Body& body) {
   try {
     body();
     return 0;
+  } catch (const DeviceError& error) {
+    context->error = std::string(error.what()) + kDeviceRemedy;
+    return FMS_ACCEL_DEVICE_FAILED;
   } catch (const std::exception& error) {
     context->error = error.what();
-    return 1;
   }
+  return 1;
 }
 
 constexpr fms_accel_dtype kDlpackTypes[kDTypes] = {{2, 32, 1}, {4, 16, 1}, {2, 16, 1}, {0, 32, 1},
@@ -110,11 +113,25 @@ fms_accel_engine_v1* engine_table(TensorTable& tensors) {
         .parallel_for = [](Context*, int64_t items, fms_accel_parallel_body body,
                            void* argument) { parallel_for(items, body, argument); },
         .num_threads = [](Context*) -> int32_t { return num_threads(); },
-        .stream = [](Context*, fms_accel_device device) -> void* {
-          return device.device_type == 2 ? cuda::stream(device.device_id) : nullptr;
+        .stream = [](Context* context, fms_accel_device device) -> void* {
+          void* stream = nullptr;
+          guarded(context, [&] {
+            if (device.device_type != 2) return;
+            cuda::require_device(device.device_id);
+            stream = cuda::stream(device.device_id);
+          });
+          return stream;
         },
         .set_error = [](Context* context, const char* message) { context->error = message; },
         .last_error = [](Context* context) { return context->error.c_str(); },
+        .device_record = [](Context* context, fms_accel_device device, const char* message,
+                            fms_accel_device_record** record) -> int {
+          return guarded(context,
+                         [&] { *record = cuda::plugin_record(device.device_id, message); });
+        },
+        .launched = [](Context* context, fms_accel_device device) -> int {
+          return guarded(context, [&] { cuda::plugin_launched(device.device_id); });
+        },
     };
   }
   return &entry->table;

@@ -18,6 +18,10 @@ class DeviceError : public Error {
  public:
   using Error::Error;
 };
+constexpr const char* kDeviceRemedy =
+    ". The fault may be of an earlier operation: run again with FMS_ACCEL_CUDA_SYNC=1 to see "
+    "which; "
+    "start again from the last checkpoint";
 
 // Memory of a device that ran out; who asked for it adds the tensor.
 class OutOfMemory : public Error {

@@ -6,7 +6,7 @@
 //   B 16x8:  b0 (2t, g) b1 (2t+8, g), two rows each
 //   D 16x8:  d0 d1 (g, 2t), d2 d3 (g+8, 2t)
 #pragma once
-#include "cuda/gpu.h"
+#include "fms_accel/cuda/gpu.h"
 
 #if defined(__CUDACC__)
 
@@ -35,6 +35,15 @@ __device__ __forceinline__ void mma_bf16(float (&d)[4], const uint32_t (&a)[4], 
                                          uint32_t b1) {
   asm volatile(
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+      "{%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+// The same with float16 operands.
+__device__ __forceinline__ void mma_f16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0,
+                                        uint32_t b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
       "{%8,%9}, {%0,%1,%2,%3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
@@ -77,6 +86,7 @@ using ::cuda_emulator::copy_async_wait_all;
 using ::cuda_emulator::ldmatrix_x4;
 using ::cuda_emulator::ldmatrix_x4_transposed;
 using ::cuda_emulator::mma_bf16;
+using ::cuda_emulator::mma_f16;
 }  // namespace fms_accel::cuda
 
 #endif
