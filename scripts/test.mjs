@@ -76,13 +76,24 @@ async function runVitest(title, paths = [], environment = {}) {
 
 const onCuda = (emulator) => ({ FMS_ACCEL_CUDA_EMULATOR: emulator, FMS_ACCEL_TEST_DEVICE: "cuda" });
 
+const PACKING = "attention-and-distributed-packing";
 const ofModels = (name) => `packages/models/test/${name}`;
 
 /** The same tests with their tensors on a cuda device that the CPU emulates, and some with the emulator's detector of races. */
 async function runEmulated() {
-  const build = join(ROOT, "packages", "tensor", "build");
-  const target = ["--build", build, "--config", "Release", "--parallel", "2", "--target", "cuda_emulation"];
-  await check("the cuda device over its emulator (cmake)", "cmake", target);
+  const [build, ofPacking] = ["tensor", PACKING].map((name) => join(ROOT, "packages", name, "build"));
+  const target = (folder) => [
+    "--build",
+    folder,
+    "--config",
+    "Release",
+    "--parallel",
+    "2",
+    "--target",
+    "cuda_emulation",
+  ];
+  await check("the cuda device over its emulator (cmake)", "cmake", target(build));
+  await check("the kernels of variable-length attention over it (cmake)", "cmake", target(ofPacking));
   const lower = [
     "packages/tensor/test",
     ...["architectures/goldens", "architectures/bfloat16", "architectures/sequence-identity", "layers", "rope"].map(
@@ -90,14 +101,18 @@ async function runEmulated() {
     ),
     ...["peft/lora-golden", "peft/lora-linear", "peft/lora-embedding", "generation/generation-golden"].map(ofModels),
     ...["cuda", "optimizer", "training/curves"].map((name) => `packages/trainer/test/${name}`),
+    ...["cuda", "variable-length-attention", "padding-free/training"].map((name) => `packages/${PACKING}/test/${name}`),
   ];
   await runVitest("tests on the emulated cuda device", lower, onCuda("1"));
   const cublasLt = { ...onCuda("1"), FMS_ACCEL_CUBLASLT: join(build, "Release", "libfake_cublaslt.so") };
   const products = ["cuda/cublaslt", "matmul", "low-rank-linear"].map((name) => `packages/tensor/test/${name}.test.ts`);
   await runVitest("products by what stands in for cuBLASLt", products, cublasLt);
-  const raced = ["cuda/products", "softmax", "cross-entropy", "adamw", "clip-grad-norm", "rms-norm"].map(
-    (name) => `packages/tensor/test/${name}.test.ts`,
-  );
+  const raced = [
+    ...["cuda/products", "softmax", "cross-entropy", "adamw", "clip-grad-norm", "rms-norm"].map(
+      (name) => `packages/tensor/test/${name}.test.ts`,
+    ),
+    `packages/${PACKING}/test/cuda/kernels.test.ts`,
+  ];
   await runVitest("races and accesses out of bounds in its kernels", raced, onCuda("checked"));
 }
 

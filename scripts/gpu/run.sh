@@ -32,13 +32,17 @@ build() {
       "--CDFMS_ACCEL_CUDA_ARCHITECTURES=$capability" -l warn -p "$(nproc)")
     ls -l "$folder"build/Release/*.node
   done
-  if [ -n "$quick" ]; then cmake --build packages/tensor/build --target cuda_emulation --parallel "$(nproc)"; fi
+  [ -n "$quick" ] || return 0
+  for package in tensor attention-and-distributed-packing; do
+    cmake --build "packages/$package/build" --target cuda_emulation --parallel "$(nproc)"
+  done
 }
 vitest() { node node_modules/vitest/vitest.mjs run --maxWorkers=4 "$@"; }
 test_() {
   local files="packages/tensor/test packages/models/test/architectures packages/models/test/layers packages/models/test/rope \
     packages/models/test/peft packages/models/test/generation packages/trainer/test/cuda packages/trainer/test/optimizer \
-    packages/trainer/test/training/curves.test.ts"
+    packages/trainer/test/training/curves.test.ts packages/attention-and-distributed-packing/test/cuda \
+    packages/attention-and-distributed-packing/test/variable-length-attention packages/attention-and-distributed-packing/test/padding-free"
   if [ -n "$quick" ]; then files="packages/tensor/test/cuda packages/tensor/test/matmul.test.ts packages/tensor/test/softmax.test.ts"; fi
   # shellcheck disable=SC2086
   FMS_ACCEL_TEST_DEVICE=cuda vitest $files
@@ -54,7 +58,8 @@ sanitize() {
     FMS_ACCEL_TEST_DEVICE=cuda compute-sanitizer --tool "$tool" --target-processes all --error-exitcode 9 --print-limit 20 \
       node node_modules/vitest/vitest.mjs run --maxWorkers=1 --testTimeout=600000 packages/tensor/test/attention.test.ts \
       packages/tensor/test/matmul.test.ts packages/tensor/test/cuda/products.test.ts packages/tensor/test/softmax.test.ts packages/tensor/test/indexing.test.ts \
-      packages/tensor/test/cross-entropy.test.ts packages/tensor/test/adamw.test.ts packages/tensor/test/random.test.ts
+      packages/tensor/test/cross-entropy.test.ts packages/tensor/test/adamw.test.ts packages/tensor/test/random.test.ts \
+      packages/attention-and-distributed-packing/test/cuda/kernels.test.ts
   done
 }
 has_torch() { [ -z "$quick" ] && python3 -c 'import torch; torch.zeros(1, device="cuda")' 2> /dev/null; }

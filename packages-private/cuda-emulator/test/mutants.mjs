@@ -8,10 +8,9 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("../../..", import.meta.url));
-const kernels = join(root, "packages/tensor/native/cuda");
-const build = join(root, "packages/tensor/build");
+const PACKING = "attention-and-distributed-packing";
 
-/** [what, file, old text, new text, which occurrence, test file] */
+/** [what, file, old text, new text, which occurrence, test file, package or else tensor] */
 const MUTANTS = [
   ["nothing changed", "softmax.cu", "double sum = 0;", "double sum = 0;", 0, "softmax"],
   [
@@ -324,6 +323,78 @@ const MUTANTS = [
     0,
     "clip-grad-norm",
   ],
+  [
+    "variable-length attention: no barrier before the values are replaced",
+    "forward.cu",
+    "    __syncthreads();  // the keys are there",
+    "    // the keys are there",
+    0,
+    "cuda/kernels",
+    PACKING,
+  ],
+  [
+    "variable-length attention: the values are not waited for",
+    "forward.cu",
+    "    copy_async_wait_all();\n    __syncthreads();  // the values are there",
+    "    __syncthreads();  // the values are there",
+    0,
+    "cuda/kernels",
+    PACKING,
+  ],
+  [
+    "variable-length attention: rows of the next sequence are read",
+    "tiles.h",
+    "first + row < x.length && column < x.dim",
+    "column < x.dim",
+    0,
+    "cuda/kernels",
+    PACKING,
+  ],
+  [
+    "variable-length attention: keys of the next sequence are seen",
+    "sequences.h",
+    "return {range.begin, min_of(length, range.end)};",
+    "return {range.begin, range.end};",
+    0,
+    "cuda/kernels",
+    PACKING,
+  ],
+  [
+    "variable-length attention: wrong bounds are believed",
+    "sequences.h",
+    "max_of(0, min_of(bounds.cu_seqlens[s], bounds.tokens))",
+    "static_cast<int64_t>(bounds.cu_seqlens[s])",
+    0,
+    "cuda/kernels",
+    PACKING,
+  ],
+  [
+    "variable-length attention: a strip of weights is read before it is written",
+    "steps.h",
+    "    __syncwarp();\n    for (int k",
+    "    for (int k",
+    0,
+    "cuda/kernels",
+    PACKING,
+  ],
+  [
+    "variable-length attention backward: no barrier before queries are replaced",
+    "key_gradients.cu",
+    "__syncthreads();  // the tiles before have been read",
+    "// the tiles before have been read",
+    0,
+    "cuda/kernels",
+    PACKING,
+  ],
+  [
+    "variable-length attention backward: only the first head of a group",
+    "key_gradients.cu",
+    "head < (kv_head + 1) * group",
+    "head < kv_head * group + 1",
+    0,
+    "cuda/kernels",
+    PACKING,
+  ],
 ];
 
 function mutated(text, old, replacement, occurrence) {
@@ -332,18 +403,19 @@ function mutated(text, old, replacement, occurrence) {
   return parts.slice(0, occurrence + 1).join(old) + replacement + parts.slice(occurrence + 1).join(old);
 }
 
-function compile(variant) {
-  const target = `fms_accel_tensor_${variant}`;
+function compile(name, variant) {
+  const build = join(root, "packages", name, "build");
+  const target = `fms_accel_${name.replaceAll("-", "_")}_${variant}`;
   execFileSync("cmake", ["--build", build, "--config", "Release", "--parallel", "2", "--target", target], {
     stdio: "pipe",
   });
 }
 
-function run(emulator, test, order) {
+function run(emulator, test, order, name) {
   const environment = { FMS_ACCEL_CUDA_EMULATOR: emulator, FMS_ACCEL_TEST_DEVICE: "cuda", CUDA_EMULATOR_ORDER: order };
   const { status, stdout, stderr } = spawnSync(
     process.execPath,
-    ["node_modules/vitest/vitest.mjs", "run", "--maxWorkers=1", "--bail=1", `packages/tensor/test/${test}.test.ts`],
+    ["node_modules/vitest/vitest.mjs", "run", "--maxWorkers=1", "--bail=1", `packages/${name}/test/${test}.test.ts`],
     { cwd: root, encoding: "utf8", env: { ...process.env, ...environment, NO_COLOR: "1" } },
   );
   if (status === 0) return undefined;
@@ -355,9 +427,9 @@ function run(emulator, test, order) {
 
 const words = process.argv.slice(2);
 let unnoticed = 0;
-for (const [what, file, old, replacement, occurrence, test] of MUTANTS) {
+for (const [what, file, old, replacement, occurrence, test, name = "tensor"] of MUTANTS) {
   if (!words.every((word) => what.includes(word))) continue;
-  const path = join(kernels, file);
+  const path = join(root, "packages", name, "native/cuda", file);
   const good = readFileSync(path, "utf8");
   const verdicts = [];
   try {
@@ -368,8 +440,8 @@ for (const [what, file, old, replacement, occurrence, test] of MUTANTS) {
       ["1", "random:3"],
       ["checked", "forward"],
     ]) {
-      compile(emulator === "1" ? "emulated" : "checked");
-      const verdict = run(emulator, test, order);
+      compile(name, emulator === "1" ? "emulated" : "checked");
+      const verdict = run(emulator, test, order, name);
       if (verdict !== undefined) verdicts.push(`${emulator === "1" ? order : "checks"}: ${verdict}`);
       if (verdict !== undefined && emulator === "1") break;
     }

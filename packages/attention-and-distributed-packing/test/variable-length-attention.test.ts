@@ -129,9 +129,28 @@ function segmentedAttention(c: AttentionCase, q: Tensor, k: Tensor, v: Tensor): 
 
 const LONG: Record<string, AttentionCase> = {
   "one long sequence": { lengths: [ofLength(2500)], heads: 6, kvHeads: 2, dim: 64, isCausal: true },
-  "one long sequence, all heads on one key head": { lengths: [ofLength(1300)], heads: 3, kvHeads: 1, dim: 64, isCausal: true },
-  "long and short": { lengths: [ofLength(1200), 3, ofLength(700), 1, 40], heads: 4, kvHeads: 4, dim: 32, isCausal: true },
-  "long with a window": { lengths: [ofLength(2400), 33], heads: 3, kvHeads: 1, dim: 48, isCausal: true, window: ofLength(500) },
+  "one long sequence, all heads on one key head": {
+    lengths: [ofLength(1300)],
+    heads: 3,
+    kvHeads: 1,
+    dim: 64,
+    isCausal: true,
+  },
+  "long and short": {
+    lengths: [ofLength(1200), 3, ofLength(700), 1, 40],
+    heads: 4,
+    kvHeads: 4,
+    dim: 32,
+    isCausal: true,
+  },
+  "long with a window": {
+    lengths: [ofLength(2400), 33],
+    heads: 3,
+    kvHeads: 1,
+    dim: 48,
+    isCausal: true,
+    window: ofLength(500),
+  },
   "long with a soft cap": { lengths: [ofLength(1200)], heads: 2, kvHeads: 1, dim: 64, isCausal: true, softCap: 30 },
 };
 test.each(Object.entries(LONG))("%s: equals the composed reference with segments", (_, c) => {
@@ -352,9 +371,21 @@ describe("what does not fit is refused with a message", () => {
     ["dtype of cuSeqlens", attend(q, k, k, zeros([3])), "expected cuSeqlens as contiguous int32 [sequences + 1]"],
     ["shape of cuSeqlens", attend(q, k, k, zeros([1, 3], { dtype: "int32" })), "found int32 [1, 3]"],
     ["empty cuSeqlens", attend(q, k, k, zeros([0], { dtype: "int32" })), "found int32 [0]"],
-    ["start of cuSeqlens", attend(q, k, k, int32([1, 6])), "cuSeqlens must rise from 0 to the number of tokens, 6, found 1 at 0"],
-    ["falling cuSeqlens", attend(q, k, k, int32([0, 4, 2, 6])), "cuSeqlens must rise from 0 to the number of tokens, 6, found 2 at 2"],
-    ["end of cuSeqlens", attend(q, k, k, int32([0, 4])), "cuSeqlens must rise from 0 to the number of tokens, 6, found 4 at 1"],
+    [
+      "start of cuSeqlens",
+      attend(q, k, k, int32([1, 6])),
+      "cuSeqlens must rise from 0 to the number of tokens, 6, found 1 at 0",
+    ],
+    [
+      "falling cuSeqlens",
+      attend(q, k, k, int32([0, 4, 2, 6])),
+      "cuSeqlens must rise from 0 to the number of tokens, 6, found 2 at 2",
+    ],
+    [
+      "end of cuSeqlens",
+      attend(q, k, k, int32([0, 4])),
+      "cuSeqlens must rise from 0 to the number of tokens, 6, found 4 at 1",
+    ],
     ["window", attend(q, k, k, cu, { window: 0 }), "the window must be a positive integer, found 0"],
     ["fraction of a window", attend(q, k, k, cu, { window: 1.5 }), "found 1.5"],
     ["soft cap", attend(q, k, k, cu, { softCap: -1 }), "the soft cap must be positive, found -1"],

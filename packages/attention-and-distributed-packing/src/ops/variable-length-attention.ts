@@ -31,8 +31,10 @@ export interface VariableLengthAttentionOptions {
  *
  * q [tokens, heads, head_dim], k and v [tokens, kv_heads, head_dim], floating and of any dtypes, heads a multiple of kv_heads (grouped
  * queries), head_dim up to 256 (fast in multiples of 16). cuSeqlens int32 [sequences + 1] rises from 0 to the number of tokens; sequences
- * may be empty. The result [tokens, heads, head_dim] is contiguous and has q's dtype, or that of `autocast`; gradients have the dtypes of
- * their operands. Composed reference: `scaledDotProductAttention` with segments (test/variable-length-attention.test.ts).
+ * may be empty. All lie on one device. On cuda nothing waits for cuSeqlens: where its values are wrong, no other memory is touched, and
+ * the error comes when something next waits for the device. The result [tokens, heads, head_dim] is contiguous and has q's dtype, or that
+ * of `autocast`; gradients have the dtypes of their operands. Composed reference: `scaledDotProductAttention` with segments
+ * (test/variable-length-attention.test.ts).
  *
  * @throws TensorError on operands that do not fit together, or where the kernels are not built
  */

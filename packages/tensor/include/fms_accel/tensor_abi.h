@@ -1,5 +1,6 @@
 // The C ABI between the tensor engine and plugin addons. This is the only public native header of
-// @fms-accel/tensor.
+// @fms-accel/tensor that a plugin needs; what kernels for the cuda device are written in lies in
+// fms_accel/cuda/, in headers that link nothing either.
 //
 // A plugin addon never links the engine. JavaScript passes it `engineExternal()`, an N-API External
 // whose type tag is FMS_ACCEL_ENGINE_TAG_{LOW,HIGH} and whose pointer is a `const
