@@ -97,6 +97,15 @@ ops::AttentionOptions options_of(const Napi::CallbackInfo& info, size_t first) {
   return options;
 }
 
+template <class Body>
+auto named(const ops::AttentionOperands& operands, const Body& body) {
+  try {
+    return body();
+  } catch (const DeviceError& error) {
+    ops::fail_on_device(operands, error);
+  }
+}
+
 Napi::Value handles(Napi::Env env, std::initializer_list<NewTensor*> tensors) {
   auto result = Napi::Array::New(env, tensors.size());
   uint32_t i = 0;
@@ -108,8 +117,10 @@ Napi::Value handles(Napi::Env env, std::initializer_list<NewTensor*> tensors) {
 // variableLengthAttention(q, k, v, cuSeqlens, options…) → [out, lse]
 Napi::Value forward(const Napi::CallbackInfo& info, Addon& addon) {
   const ops::AttentionOperands operands = operands_of(info, addon);
-  ops::AttentionResult result =
-      ops::variable_length_attention(*addon.engine, *addon.kernels, operands, options_of(info, 4));
+  const ops::AttentionOptions options = options_of(info, 4);
+  ops::AttentionResult result = named(operands, [&] {
+    return ops::variable_length_attention(*addon.engine, *addon.kernels, operands, options);
+  });
   return handles(info.Env(), {&result.out, &result.lse});
 }
 
@@ -117,9 +128,13 @@ Napi::Value forward(const Napi::CallbackInfo& info, Addon& addon) {
 // dv]
 Napi::Value gradients(const Napi::CallbackInfo& info, Addon& addon) {
   const ops::AttentionOperands operands = operands_of(info, addon);
-  ops::AttentionGradients result = ops::variable_length_attention_gradients(
-      *addon.engine, *addon.kernels, operands, tensor(info, addon, 4, "the result"),
-      tensor(info, addon, 5, "lse"), tensor(info, addon, 6, "the gradient"), options_of(info, 7));
+  const TensorView out = tensor(info, addon, 4, "the result"), lse = tensor(info, addon, 5, "lse"),
+                   out_gradient = tensor(info, addon, 6, "the gradient");
+  const ops::AttentionOptions options = options_of(info, 7);
+  ops::AttentionGradients result = named(operands, [&] {
+    return ops::variable_length_attention_gradients(*addon.engine, *addon.kernels, operands, out,
+                                                    lse, out_gradient, options);
+  });
   return handles(info.Env(), {&result.q, &result.k, &result.v});
 }
 

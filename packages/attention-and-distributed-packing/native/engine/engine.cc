@@ -21,9 +21,14 @@ Engine::Engine(const fms_accel_engine_v1* table) : table_(table) {
       " of its C ABI, this addon was compiled for ", FMS_ACCEL_ABI_MAJOR, ".", FMS_ACCEL_ABI_MINOR);
 }
 
+void Engine::require(int status) const {
+  if (status == FMS_ACCEL_DEVICE_FAILED) throw DeviceError(table_->last_error(context()));
+  if (status != 0) fail(table_->last_error(context()));
+}
+
 TensorView Engine::resolve(fms_accel_handle handle) const {
   TensorView view;
-  if (table_->resolve(context(), handle, &view) != 0) fail(table_->last_error(context()));
+  require(table_->resolve(context(), handle, &view));
   return view;
 }
 
@@ -36,24 +41,16 @@ void* Engine::stream(fms_accel_device device) const {
 fms_accel_device_record* Engine::device_record(fms_accel_device device,
                                                const std::string& message) const {
   fms_accel_device_record* record = nullptr;
-  if (table_->device_record(context(), device, message.c_str(), &record) != 0)
-    fail(table_->last_error(context()));
+  require(table_->device_record(context(), device, message.c_str(), &record));
   return record;
-}
-
-void Engine::launched(fms_accel_device device) const {
-  const int status = table_->launched(context(), device);
-  if (status == FMS_ACCEL_DEVICE_FAILED) throw DeviceError(table_->last_error(context()));
-  if (status != 0) fail(table_->last_error(context()));
 }
 
 NewTensor::NewTensor(const Engine& engine, fms_accel_dtype dtype, std::vector<int64_t> shape,
                      fms_accel_device device)
     : engine_(&engine) {
   const fms_accel_engine_v1& table = engine.table();
-  if (table.allocate(engine.context(), dtype, shape.data(), static_cast<int32_t>(shape.size()),
-                     device, &handle_) != 0)
-    fail(table.last_error(engine.context()));
+  engine.require(table.allocate(engine.context(), dtype, shape.data(),
+                                static_cast<int32_t>(shape.size()), device, &handle_));
   data_ = engine.resolve(handle_).data;
 }
 

@@ -63,6 +63,9 @@ class Engine {
   const fms_accel_engine_v1& table() const { return *table_; }
   fms_accel_engine_context* context() const { return table_->context; }
   int num_threads() const { return table_->num_threads(context()); }
+  // Throws what a function of the table that gave `status` failed with: DeviceError where the
+  // device did, else Error.
+  void require(int status) const;
   TensorView resolve(fms_accel_handle handle) const;
 
   // Throws Error where the device cannot be had.
@@ -70,8 +73,7 @@ class Engine {
   // A record that the device's kernels may write: then the error is "<message>, found <value> at
   // <position>".
   fms_accel_device_record* device_record(fms_accel_device device, const std::string& message) const;
-  // After each launch; throws DeviceError.
-  void launched(fms_accel_device device) const;
+  void launched(fms_accel_device device) const { require(table_->launched(context(), device)); }
 
   // body(item, thread) for each item, handed out in rising order; body must not throw.
   template <class Body>

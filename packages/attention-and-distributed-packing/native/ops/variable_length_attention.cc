@@ -77,21 +77,6 @@ std::string device_name(fms_accel_device device) {
   return is_cuda(device) ? "cuda:" + std::to_string(device.device_id) : "cpu";
 }
 
-// What runs on a device, whose failures name the operation and its shapes.
-template <class Body>
-void on_device(const AttentionOperands& operands, const Body& body) {
-  try {
-    body();
-  } catch (const DeviceError& error) {
-    const auto described = [](const TensorView& x) {
-      return shape_of(x) + " " + name_of(x.dtype) + " on " + device_name(x.device);
-    };
-    fail(kName, " (q ", described(operands.q), ", k ", described(operands.k), ", v ",
-         described(operands.v), ", cuSeqlens ", described(operands.cu_seqlens),
-         ") failed on the device: ", error.what());
-  }
-}
-
 void check_options(const AttentionOptions& options) {
   // Within these bounds no score of finite operands meets the numbers that stand for hidden keys.
   check(options.scale >= 1e-12f && options.scale <= 1e6f, kName,
@@ -151,6 +136,15 @@ void check_memory(bool has_memory) { check(has_memory, kName, ": out of memory f
 
 }  // namespace
 
+void fail_on_device(const AttentionOperands& operands, const DeviceError& error) {
+  const auto described = [](const TensorView& x) {
+    return shape_of(x) + " " + name_of(x.dtype) + " on " + device_name(x.device);
+  };
+  fail(kName, " (q ", described(operands.q), ", k ", described(operands.k), ", v ",
+       described(operands.v), ", cuSeqlens ", described(operands.cu_seqlens),
+       ") failed on the device: ", error.what());
+}
+
 AttentionResult variable_length_attention(const Engine& engine, const AttentionKernels& kernels,
                                           const AttentionOperands& operands,
                                           const AttentionOptions& options) {
@@ -165,7 +159,7 @@ AttentionResult variable_length_attention(const Engine& engine, const AttentionK
   a.lse = static_cast<float*>(result.lse.data());
   if (is_cuda(device)) {
     const DeviceSequences on = device_sequences_of(operands.cu_seqlens, operands.q);
-    on_device(operands, [&] { device_forward(engine, on, expected_bounds(tokens), a); });
+    device_forward(engine, on, expected_bounds(tokens), a);
     return result;
   }
 
@@ -222,7 +216,7 @@ AttentionGradients variable_length_attention_gradients(const Engine& engine,
   a.delta = static_cast<float*>(delta.data());
   if (is_cuda(q.device)) {
     const DeviceSequences on = device_sequences_of(operands.cu_seqlens, q);
-    on_device(operands, [&] { device_backward(engine, on, a); });
+    device_backward(engine, on, a);
     return gradients;
   }
 

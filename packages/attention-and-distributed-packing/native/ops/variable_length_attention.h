@@ -19,6 +19,10 @@ struct AttentionOperands {
   TensorView q, k, v, cu_seqlens;
 };
 
+// Throws Error with the operation and its operands.
+[[noreturn]] void fail_on_device(const AttentionOperands&, const DeviceError&);
+
+// The two below throw DeviceError where the device fails.
 struct AttentionResult {
   NewTensor out;  // [tokens, heads, head_dim]
   NewTensor lse;  // float32 [tokens, heads]

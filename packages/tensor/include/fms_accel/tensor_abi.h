@@ -10,7 +10,8 @@
 // Tensors cross as handles (slot + generation, an integer below 2^53). `resolve` turns a handle
 // into a DLPack-layout view that is valid until the current call into the addon returns. Every
 // function that can fail returns 0 on success and non-zero after setting the message that
-// `last_error` gives; a plugin turns that into a JavaScript error.
+// `last_error` gives (FMS_ACCEL_DEVICE_FAILED where a device failed: CUDA's message and the remedy,
+// without the operation); a plugin turns that into a JavaScript error.
 #ifndef FMS_ACCEL_TENSOR_ABI_H_
 #define FMS_ACCEL_TENSOR_ABI_H_
 
@@ -103,8 +104,7 @@ typedef struct {
   int (*device_record)(fms_accel_engine_context*, fms_accel_device, const char* message,
                        fms_accel_device_record** record);
   // To be called after each kernel that was enqueued: it is counted. Where FMS_ACCEL_CUDA_SYNC=1
-  // asks for it, and on an emulated device, waits and fails with what went wrong:
-  // FMS_ACCEL_DEVICE_FAILED where the device itself did; the message is "<CUDA's>. <remedy>" then.
+  // asks for it, and on an emulated device, waits and fails with what went wrong.
   int (*launched)(fms_accel_engine_context*, fms_accel_device);
 } fms_accel_engine_v1;
 
