@@ -79,21 +79,22 @@ const onCuda = (emulator) => ({ FMS_ACCEL_CUDA_EMULATOR: emulator, FMS_ACCEL_TES
 const PACKING = "attention-and-distributed-packing";
 const ofModels = (name) => `packages/models/test/${name}`;
 
+const emulation = (folder) => [
+  "--build",
+  folder,
+  "--config",
+  "Release",
+  "--parallel",
+  "2",
+  "--target",
+  "cuda_emulation",
+];
+
 /** The same tests with their tensors on a cuda device that the CPU emulates, and some with the emulator's detector of races. */
 async function runEmulated() {
   const [build, ofPacking] = ["tensor", PACKING].map((name) => join(ROOT, "packages", name, "build"));
-  const target = (folder) => [
-    "--build",
-    folder,
-    "--config",
-    "Release",
-    "--parallel",
-    "2",
-    "--target",
-    "cuda_emulation",
-  ];
-  await check("the cuda device over its emulator (cmake)", "cmake", target(build));
-  await check("the kernels of variable-length attention over it (cmake)", "cmake", target(ofPacking));
+  await check("the cuda device over its emulator (cmake)", "cmake", emulation(build));
+  await check("the kernels of variable-length attention over it (cmake)", "cmake", emulation(ofPacking));
   const lower = [
     "packages/tensor/test",
     ...["architectures/goldens", "architectures/bfloat16", "architectures/sequence-identity", "layers", "rope"].map(
