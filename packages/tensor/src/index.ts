@@ -152,6 +152,7 @@ export { composedSwiglu, swiglu } from "./ops/swiglu.ts";
 export { crossEntropy, type CrossEntropyOptions } from "./ops/cross-entropy.ts";
 
 // ---- Indexing ------------------------------------------------------------------------------------------------------------------
+export { addWeightedRows, type AddWeightedRowsOptions, composedAddWeightedRows } from "./ops/weighted-rows.ts";
 export { embedding, gather, indexAdd, indexSelect, type Ordered, scatterAdd, sort, topk } from "./ops/indexing.ts";
 
 // ---- Modules -------------------------------------------------------------------------------------------------------------------

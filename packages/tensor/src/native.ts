@@ -197,6 +197,15 @@ export interface NativeEngine {
   embeddingGradient(gradient: Handle, ids: Handle, rows: number, paddingIndex: number, dtype: number): Handle;
   indexSelect(x: Handle, dim: number, index: Handle): Handle;
   indexAdd(x: Handle, dim: number, index: Handle, source: Handle): Handle;
+  addWeightedRows(source: Handle, weights: Handle | undefined, index: Handle, rows: number, dtype: number): Handle;
+  weightedRowsGradients(
+    gradient: Handle,
+    source: Handle,
+    weights: Handle,
+    index: Handle,
+    ofSource: boolean,
+    ofWeights: boolean,
+  ): [Handle | undefined, Handle | undefined];
   gather(x: Handle, dim: number, index: Handle): Handle;
   scatterAdd(x: Handle, dim: number, index: Handle, source: Handle): Handle;
   topkIndices(x: Handle, dim: number, k: number): Handle;

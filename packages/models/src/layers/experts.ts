@@ -1,24 +1,16 @@
 /** The experts' part of a mixture-of-experts layer (https://arxiv.org/abs/1701.06538), composed: shared by all routers. */
 import {
-  arange,
+  addWeightedRows,
   cat,
-  eq,
-  indexAdd,
   groupedLinear,
   indexSelect,
   isGradEnabled,
   Linear,
-  mul,
-  cast,
-  repeatInterleave,
   reshape,
   scope,
-  sort,
   split,
-  sum,
+  tensor,
   type Tensor,
-  unsqueeze,
-  zeros,
 } from "@fms-accel/tensor";
 
 import { type Activation, gated } from "./activations.ts";
@@ -62,22 +54,27 @@ export interface Routing {
  */
 export function mixtureOfExperts(x: Tensor, routing: Routing, count: number, experts: Experts): Tensor {
   return scope(() => {
-    const [tokens, hidden] = x.shape as [number, number];
     const perToken = routing.experts.shape[1]!;
-    const chosen = reshape(routing.experts, [-1]);
-    const order = sort(chosen, 0).indices;
-    const token = indexSelect(repeatInterleave(arange(0, tokens, 1, { device: x.device }), perToken, 0), 0, order);
-    const answers = experts(indexSelect(x, 0, token), countPerExpert(chosen, count));
-    const weights = unsqueeze(indexSelect(reshape(routing.weights, [-1]), 0, order), 1);
-    const weighted = cast(mul(answers, weights), x.dtype);
-    return indexAdd(zeros([tokens, hidden], { dtype: x.dtype, device: x.device }), 0, token, weighted);
+    const { order, counts } = byExpert(routing.experts.toInt32Array(), count);
+    const token = tensor(
+      order.map((choice) => Math.floor(choice / perToken)),
+      { device: x.device },
+    );
+    const answers = experts(indexSelect(x, 0, token), counts);
+    const weights = indexSelect(reshape(routing.weights, [-1]), 0, tensor(order, { device: x.device }));
+    return addWeightedRows(answers, weights, token, { rows: x.shape[0]!, dtype: x.dtype });
   });
 }
 
-/** How often each expert occurs among the chosen ones. */
-function countPerExpert(chosen: Tensor, experts: number): readonly number[] {
-  const each = arange(0, experts, 1, { dtype: chosen.dtype, device: chosen.device });
-  return sum(eq(unsqueeze(chosen, 1), each), 0).toArray();
+/** Choices in the order of their experts, as they come within each, and how many each expert has. */
+function byExpert(chosen: Int32Array, experts: number): { order: Int32Array; counts: readonly number[] } {
+  const counts = new Array<number>(experts).fill(0);
+  for (const expert of chosen) counts[expert]!++;
+  const next = new Int32Array(experts);
+  for (let expert = 1; expert < experts; expert++) next[expert] = next[expert - 1]! + counts[expert - 1]!;
+  const order = new Int32Array(chosen.length);
+  chosen.forEach((expert, choice) => (order[next[expert]!++] = choice));
+  return { order, counts };
 }
 
 /**

@@ -49,7 +49,13 @@ void Environment::report_memory(Handle handle, bool is_owned_by_collector) {
   // Pages of a file are the system's to take back, and a dry run has none.
   if (tensor.storage->read_only || tensor.storage->dry) return;
   const int64_t bytes = tensor.numel() * static_cast<int64_t>(item_size(tensor.dtype));
-  Napi::MemoryManagement::AdjustExternalMemory(env_, is_owned_by_collector ? bytes : -bytes);
+  collected_bytes_ += is_owned_by_collector ? bytes : -bytes;
+  // V8 collects once some tens of MiB were reported. The gradients of a model come and go with each
+  // step: what they were is reported until half of it is gone for good.
+  if (collected_bytes_ > reported_bytes_ || collected_bytes_ < reported_bytes_ / 2) {
+    Napi::MemoryManagement::AdjustExternalMemory(env_, collected_bytes_ - reported_bytes_);
+    reported_bytes_ = collected_bytes_;
+  }
 }
 
 Napi::Error Environment::error(const std::string& message) const {

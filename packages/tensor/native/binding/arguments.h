@@ -40,6 +40,8 @@ class Environment {
 
   Napi::Env env_;
   TensorTable tensors_;
+  int64_t collected_bytes_ = 0,
+          reported_bytes_ = 0;  // that the collector owns; that V8 was told of
   Napi::Reference<Napi::Float64Array> record_reference_;
   double* record_ = nullptr;
   Napi::FunctionReference error_class_;

@@ -17,6 +17,18 @@ void register_indexing(Napi::Env env, Napi::Object exports) {
   define_tensor(env, exports, "indexAdd", [](const Arguments& a) {
     return ops::index_add(a.tensor(0), a.integer(1), a.tensor(2), a.tensor(3));
   });
+  define_tensor(env, exports, "addWeightedRows", [](const Arguments& a) {
+    return ops::add_weighted_rows(a.tensor(0), a.optional_tensor(1), a.tensor(2), a.integer(3),
+                                  a.dtype(4));
+  });
+  define(env, exports, "weightedRowsGradients", [](const Arguments& a) -> Napi::Value {
+    const auto [source, weights] = ops::weighted_rows_gradients(
+        a.tensor(0), a.tensor(1), a.tensor(2), a.tensor(3), a.boolean(4), a.boolean(5));
+    Napi::Array result = Napi::Array::New(a.napi(), 2);
+    if (source.storage) result.Set(0u, a.environment().emit(source));
+    if (weights.storage) result.Set(1u, a.environment().emit(weights));
+    return result;
+  });
   define_tensor(env, exports, "gather", [](const Arguments& a) {
     return ops::gather(a.tensor(0), a.integer(1), a.tensor(2));
   });

@@ -135,6 +135,8 @@ Kernels make_dry(const Kernels& real) {
   dry.scatter_add = scatter_add;
   dry.index_select = index_select;
   dry.index_add = index_add;
+  dry.add_weighted_rows = [](const WeightedRows&) {};
+  dry.weighted_rows_gradient = [](const WeightedRows&) {};
   dry.order = order;
   dry.uniform = [](const Loop&, const Operand&, float, float, Randomness) {};
   dry.normal = [](const Loop&, const Operand&, float, float, Randomness) {};

@@ -107,22 +107,30 @@ void index_select(const IndexedRows& s) {
 
 namespace {
 
+// Positions by the row that they name, ascending within each (a counting sort): those of row r are
+// order[starts[r]] to order[starts[r + 1] - 1]. Negative ones are left out.
+struct PositionsByRow {
+  Array<int64_t> starts, order;
+  PositionsByRow(const int64_t* index, int64_t count, int64_t rows)
+      : starts(rows + 1), order(count) {
+    for (int64_t j = 0; j < count; ++j) {
+      if (index[j] >= 0) ++starts[index[j] + 1];
+    }
+    for (int64_t r = 0; r < rows; ++r) starts[r + 1] += starts[r];
+    Array<int64_t> next(starts.begin(), starts.end() - 1);
+    for (int64_t j = 0; j < count; ++j) {
+      if (index[j] >= 0) order[next[index[j]]++] = j;
+    }
+  }
+};
+
 template <class Compute, class Total>
 void add_rows(const IndexedRows& s) {
-  // Positions by target row, in order within each: a counting sort. `starts[r]` is where the
-  // positions of row r begin.
-  Array<int64_t> starts(s.target_rows + 1), order(s.count);
-  for (int64_t j = 0; j < s.count; ++j) {
-    if (s.index[j] >= 0) ++starts[s.index[j] + 1];
-  }
+  const PositionsByRow positions(s.index, s.count, s.target_rows);
+  const Array<int64_t>&starts = positions.starts, &order = positions.order;
   Array<int64_t> rows;  // that anything is added to
   for (int64_t r = 0; r < s.target_rows; ++r) {
-    if (starts[r + 1] > 0) rows.push_back(r);
-    starts[r + 1] += starts[r];
-  }
-  Array<int64_t> next(starts.begin(), starts.end() - 1);
-  for (int64_t j = 0; j < s.count; ++j) {
-    if (s.index[j] >= 0) order[next[s.index[j]]++] = j;
+    if (starts[r + 1] > starts[r]) rows.push_back(r);
   }
 
   const int64_t panels = ceil_div(s.inner, kRun), touched = static_cast<int64_t>(rows.size());
@@ -163,6 +171,80 @@ void index_add(const IndexedRows& s) {
   } else {
     add_rows<int64_t, int64_t>(s);
   }
+}
+
+namespace {
+
+Loop flat_loop(int64_t numel) {
+  Loop loop;
+  loop.ndim = 1;
+  loop.shape[0] = loop.numel = numel;
+  return loop;
+}
+
+Operand flat_operand(const FlatTensor& tensor) { return {tensor.data, tensor.dtype, {1}}; }
+
+}  // namespace
+
+void add_weighted_rows(const WeightedRows& w) {
+  const PositionsByRow positions(w.index, w.count, w.rows);
+  const Array<int64_t>&starts = positions.starts, &order = positions.order;
+  const int64_t rows_per_item = ceil_div(kItem, w.inner * (1 + w.count / w.rows));
+  const Loop loop = flat_loop(w.source.numel), target_loop = flat_loop(w.target.numel);
+  with_floating_element(w.target.dtype, [&](auto element) {
+    parallel_for(ceil_div(w.rows, rows_per_item), [&](int64_t item, int) {
+      alignas(64) float buffer[kRun], values[kRun];
+      alignas(64) double totals[kRun];
+      const int64_t end = min_of(w.rows, (item + 1) * rows_per_item);
+      for (int64_t row = item * rows_per_item; row < end; ++row) {
+        for (int64_t at = 0; at < w.inner; at += kRun) {
+          const int64_t count = min_of(kRun, w.inner - at);
+          for (int64_t i = 0; i < count; ++i) totals[i] = 0;
+          for (int64_t p = starts[row]; p < starts[row + 1]; ++p) {
+            const float weight = w.weights == nullptr ? 1.0f : w.weights[order[p]];
+            const int64_t first = order[p] * w.inner + at;
+            const float* x =
+                load_run<float>(loop, flat_operand(w.source), first, first + count, buffer);
+            for (int64_t i = 0; i < count; ++i) values[i] = x[i] * weight;
+            round_run(element, values, count);
+            for (int64_t i = 0; i < count; ++i) totals[i] += static_cast<double>(values[i]);
+          }
+          for (int64_t i = 0; i < count; ++i) values[i] = static_cast<float>(totals[i]);
+          const int64_t first = row * w.inner + at;
+          store_run<float>(target_loop, flat_operand(w.target), first, first + count, values);
+        }
+      }
+    });
+  });
+}
+
+void weighted_rows_gradient(const WeightedRows& w) {
+  const int64_t rows_per_item = ceil_div(kItem, w.inner);
+  const Loop loop = flat_loop(w.source.numel), target_loop = flat_loop(w.target.numel);
+  parallel_for(ceil_div(w.count, rows_per_item), [&](int64_t item, int) {
+    alignas(64) float gradients[kRun], buffer[kRun], values[kRun];
+    const int64_t end = min_of(w.count, (item + 1) * rows_per_item);
+    for (int64_t j = item * rows_per_item; j < end; ++j) {
+      double total = 0;
+      for (int64_t at = 0; at < w.inner; at += kRun) {
+        const int64_t count = min_of(kRun, w.inner - at);
+        const int64_t from = w.index[j] * w.inner + at, first = j * w.inner + at;
+        const float* g =
+            load_run<float>(target_loop, flat_operand(w.target), from, from + count, gradients);
+        if (w.weights_gradient != nullptr) {
+          const float* x =
+              load_run<float>(loop, flat_operand(w.source), first, first + count, buffer);
+          for (int64_t i = 0; i < count; ++i) values[i] = g[i] * x[i];
+          total += join_run<Add<float, double>>(values, count);
+        }
+        if (w.source_gradient.data == nullptr) continue;
+        const float weight = w.weights[j];
+        for (int64_t i = 0; i < count; ++i) values[i] = g[i] * weight;
+        store_run<float>(loop, flat_operand(w.source_gradient), first, first + count, values);
+      }
+      if (w.weights_gradient != nullptr) w.weights_gradient[j] = static_cast<float>(total);
+    }
+  });
 }
 
 namespace {

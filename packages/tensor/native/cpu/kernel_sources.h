@@ -49,6 +49,8 @@ void gather(const IndexedLines&);
 void scatter_add(const IndexedLines&);
 void index_select(const IndexedRows&);
 void index_add(const IndexedRows&);
+void add_weighted_rows(const WeightedRows&);
+void weighted_rows_gradient(const WeightedRows&);
 void order(const Reduction&, int64_t count, bool descending, int64_t out_stride);
 
 // random.cc

@@ -150,6 +150,17 @@ struct FlatTensor {
   int64_t numel = 0;
 };
 
+// Rows of a source [count, inner] on their way to rows of a target [rows, inner], both contiguous.
+// Row j goes to row index[j], times weights[j].
+struct WeightedRows {
+  int64_t count = 0, rows = 0, inner = 1;
+  const int64_t* index = nullptr;  // [count], in [0, rows)
+  const float* weights = nullptr;  // [count], or null: all are 1
+  FlatTensor source, target;       // for the gradients: the target's
+  FlatTensor source_gradient;      // without data where it is not asked for
+  float* weights_gradient = nullptr;
+};
+
 // A parameter, its gradient and AdamW state of as many elements, and the numbers of this step.
 struct AdamWTensor {
   FlatTensor parameter, gradient;
@@ -201,6 +212,11 @@ struct Kernels {
   void (*index_select)(const IndexedRows&);  // target row j = source row index[j]
   void (*index_add)(
       const IndexedRows&);  // target row index[j] += source row j, j ascending, rounded once
+  // Target row i = the sum of its weighted rows, each rounded to the target's dtype, j ascending; 0
+  // where there is none.
+  void (*add_weighted_rows)(const WeightedRows&);
+  // The gradients of the source and of the weights, from that of the target.
+  void (*weighted_rows_gradient)(const WeightedRows&);
   // out (int64, stride `out_stride` along the reduced dimension) = positions of the first `count`
   // elements in order.
   void (*order)(const Reduction&, int64_t count, bool descending, int64_t out_stride);

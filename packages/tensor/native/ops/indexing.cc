@@ -163,6 +163,85 @@ Tensor index_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor
 
 namespace {
 
+constexpr const char* kAddWeightedRows = "addWeightedRows";
+
+FlatTensor flat(const Tensor& tensor) { return {tensor.raw(), tensor.dtype, tensor.numel()}; }
+
+// Of contiguous tensors; `target` is the result, or its gradient.
+WeightedRows weighted_rows(const Tensor& source, const Tensor* weights, const Tensor& index,
+                           const Tensor& target) {
+  Shape expected = source.sizes();
+  expected[0] = target.shape[0];
+  check(is_floating(source.dtype) && is_floating(target.dtype) && target.sizes() == expected,
+        kAddWeightedRows, ": expected floating rows of one shape, found ", name_of(source.dtype),
+        " ", shape_of(source), " and ", name_of(target.dtype), " ", shape_of(target));
+  check(index.ndim == 1 && index.shape[0] == source.shape[0], kAddWeightedRows,
+        ": expected an index for each row of ", shape_of(source), ", found ", shape_of(index));
+  check_same_device(kAddWeightedRows, {&source, &index, &target});
+  WeightedRows rows;
+  if (weights != nullptr) {
+    check_same_device(kAddWeightedRows, {&source, weights});
+    check(weights->dtype == DType::kFloat32 && weights->sizes() == index.sizes(), kAddWeightedRows,
+          ": expected float32 weights ", shape_of(index), ", found ", name_of(weights->dtype), " ",
+          shape_of(*weights));
+    rows.weights = weights->data<float>();
+  }
+  rows.count = source.shape[0];
+  rows.rows = target.shape[0];
+  rows.inner = product(source, 1, source.ndim);
+  rows.index = index.data<int64_t>();
+  rows.source = flat(source);
+  rows.target = flat(target);
+  return rows;
+}
+
+}  // namespace
+
+Tensor add_weighted_rows(const Tensor& source, const Tensor* weights, const Tensor& index,
+                         int64_t rows, DType dtype) {
+  check(source.ndim >= 1, kAddWeightedRows, ": expected rows, found a scalar");
+  const auto kernel = kernels_of(source).add_weighted_rows;
+  check(kernel != nullptr, kAddWeightedRows, ": this device has no kernel for it");
+  Shape shape = source.sizes();
+  shape[0] = rows;
+  const Tensor result = empty(shape, dtype, source.device());
+  const Tensor checked = checked_index(kAddWeightedRows, index, rows), x = contiguous(source);
+  const Tensor dense = weights == nullptr ? Tensor() : contiguous(*weights);
+  const WeightedRows arguments =
+      weighted_rows(x, weights == nullptr ? nullptr : &dense, checked, result);
+  if (result.numel() > 0) kernel(arguments);
+  return result;
+}
+
+WeightedRowsGradients weighted_rows_gradients(const Tensor& gradient, const Tensor& source,
+                                              const Tensor& weights, const Tensor& index,
+                                              bool of_source, bool of_weights) {
+  check(gradient.ndim == source.ndim && source.ndim >= 1, kAddWeightedRows, ": a gradient ",
+        shape_of(gradient), " for rows ", shape_of(source));
+  const auto kernel = kernels_of(source).weighted_rows_gradient;
+  check(kernel != nullptr, kAddWeightedRows, ": this device has no kernel for it");
+  const Tensor checked = checked_index(kAddWeightedRows, index, gradient.shape[0]);
+  const Tensor g = contiguous(gradient), x = contiguous(source), w = contiguous(weights);
+  WeightedRows arguments = weighted_rows(x, &w, checked, g);
+  WeightedRowsGradients results;
+  if (of_source) {
+    results.source = empty(source.sizes(), source.dtype, source.device());
+    arguments.source_gradient = flat(results.source);
+  }
+  if (of_weights) {
+    results.weights = empty(weights.sizes(), DType::kFloat32, source.device());
+    arguments.weights_gradient = results.weights.data<float>();
+  }
+  if (source.numel() > 0) {
+    kernel(arguments);
+  } else if (of_weights) {
+    fill(results.weights, 0);
+  }
+  return results;
+}
+
+namespace {
+
 void check_index_shape(const char* op, const Tensor& x, int dim, const Tensor& index) {
   bool fits = index.ndim == x.ndim;
   for (int d = 0; fits && d < x.ndim; ++d) fits = d == dim || index.shape[d] <= x.shape[d];

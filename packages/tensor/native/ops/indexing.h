@@ -18,6 +18,18 @@ Tensor index_select(const Tensor& x, int64_t dim, const Tensor& index);
 // x + source, where position j of source along `dim` is added at index[j]. Same dtypes.
 Tensor index_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& source);
 
+// Rows of source [n, ...], each times its float32 weight where there are `weights` [n] and then
+// rounded to `dtype`, added up at index [n]: [rows, ...]. The sum is rounded once.
+Tensor add_weighted_rows(const Tensor& source, const Tensor* weights, const Tensor& index,
+                         int64_t rows, DType dtype);
+struct WeightedRowsGradients {
+  Tensor source, weights;  // without storage where they were not asked for
+};
+// `gradient` is that of the result.
+WeightedRowsGradients weighted_rows_gradients(const Tensor& gradient, const Tensor& source,
+                                              const Tensor& weights, const Tensor& index,
+                                              bool of_source, bool of_weights);
+
 // result[i][j][k] = x[i][index[i][j][k]][k] for dim = 1. index has x's number of dimensions, and no
 // larger sizes outside of `dim`.
 Tensor gather(const Tensor& x, int64_t dim, const Tensor& index);

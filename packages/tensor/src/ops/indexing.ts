@@ -4,7 +4,7 @@
  */
 import { recordOperation } from "../autograd/tape.ts";
 import { deviceCode } from "../device.ts";
-import { dtypeCode } from "../dtype.ts";
+import { dtypeCode, isFloating } from "../dtype.ts";
 import { TensorError } from "../errors.ts";
 import { native } from "../native.ts";
 import { Tensor } from "../tensor.ts";
@@ -36,7 +36,9 @@ export function embedding(ids: Tensor, weight: Tensor, options: { paddingIdx?: n
 export function indexSelect(x: Tensor, dim: number, index: Tensor): Tensor {
   const result = new Tensor(native.indexSelect(x.handle, dim, index.handle));
   return recordOperation("indexSelect", result, [x], [index], (g) => [
-    new Tensor(native.indexAdd(zerosOf(x.shape, g).handle, dim, index.handle, g.handle)),
+    dim === 0 && x.device === "cpu" && isFloating(g.dtype)
+      ? new Tensor(native.addWeightedRows(g.handle, undefined, index.handle, x.shape[0] as number, dtypeCode(g.dtype)))
+      : new Tensor(native.indexAdd(zerosOf(x.shape, g).handle, dim, index.handle, g.handle)),
   ]);
 }
 
