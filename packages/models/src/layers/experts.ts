@@ -68,7 +68,7 @@ export function mixtureOfExperts(x: Tensor, routing: Routing, count: number, exp
 
 /** Choices in the order of their experts, as they come within each, and how many each expert has. */
 function byExpert(chosen: Int32Array, experts: number): { order: Int32Array; counts: readonly number[] } {
-  const counts = new Array<number>(experts).fill(0);
+  const counts = Array.from({ length: experts }, () => 0);
   for (const expert of chosen) counts[expert]!++;
   const next = new Int32Array(experts);
   for (let expert = 1; expert < experts; expert++) next[expert] = next[expert - 1]! + counts[expert - 1]!;
