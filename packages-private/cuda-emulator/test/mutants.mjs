@@ -154,6 +154,22 @@ const MUTANTS = [
   ],
   ["products: the tail goes on behind the factors", "matmul_bf16.cu", "        k0 = 0;\n", "", 0, "low-rank-linear"],
   [
+    "groups: every group has the rows of k of the first",
+    "product_kernels.h",
+    "    part.p.k = group.k;\n",
+    "",
+    0,
+    "grouped-linear",
+  ],
+  [
+    "groups: the second launch begins anew",
+    "matmul.cu",
+    "products = products.subspan(count)",
+    "products = products.first(products.size() - count)",
+    0,
+    "grouped-linear",
+  ],
+  [
     "attention: the causal mask is off by one",
     "flash_tiles.h",
     "min_of(p.keys, position + 1)",

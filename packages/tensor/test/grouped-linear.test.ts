@@ -35,6 +35,7 @@ const CASES: Case[] = [
   { counts: [0, 0], in: 6, out: 3 },
   { counts: [700, 3, 250, 0, 520, 16], in: 70, out: 96 },
   { counts: [40, 9, 61], in: 2100, out: 24 },
+  { counts: Array.from({ length: 70 }, (_, group) => (group * 7) % 5), in: 9, out: 6 },
 ];
 const totalOf = (counts: readonly number[]): number => counts.reduce((sum, count) => sum + count, 0);
 

@@ -225,8 +225,7 @@ __device__ __forceinline__ void weigh_tile(const AttentionArguments& p, const fl
                                            int64_t batch, int64_t head, int64_t first_query,
                                            int64_t first_key, float (&weights)[4][4],
                                            float (&slopes)[4][4]) {
-  const bool is_whole =
-      sees_all(p, first_query, kRows, first_key, kRows) && first_key + kRows <= p.keys;
+  const bool is_whole = sees_all(p, first_query, kRows, first_key, kRows);
   const int64_t rows = (batch * p.heads + head) * p.queries;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
@@ -235,8 +234,7 @@ __device__ __forceinline__ void weigh_tile(const AttentionArguments& p, const fl
       const int64_t row = threadIdx.x / 16 + 16 * i, column = threadIdx.x % 16 + 16 * j;
       const int64_t query = first_query + (ByQueries ? row : column),
                     key = first_key + (ByQueries ? column : row);
-      const bool is_seen =
-          is_whole || (query < p.queries && key < p.keys && is_visible(p, batch, query, key));
+      const bool is_seen = is_whole || (query < p.queries && is_visible(p, batch, query, key));
       const float score = is_seen ? score_of(p, weights[i][j]) : 0.0f;
       const float weight = is_seen ? expf(score - p.lse[rows + query]) : 0.0f;
       const float delta = is_seen ? deltas[rows + query] : 0.0f;

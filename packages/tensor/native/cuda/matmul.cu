@@ -2,7 +2,9 @@
 // library takes one. Operands of any floating dtype and strides are read into registers while the
 // tile before is multiplied, converted, and put into shared memory. Each element is summed over k
 // in rising order by one thread, so its bits depend on its row, its column and k.
+#include <algorithm>
 #include <optional>
+#include <vector>
 
 #include "cuda/cublaslt.h"
 #include "cuda/kernel_sources.h"
@@ -16,8 +18,10 @@ namespace {
 constexpr int64_t kRunOfSum = 64;
 
 // 16 x 16 threads, each PerThread x PerThread elements that lie 16 apart.
-template <int PerThread>
-__global__ void __launch_bounds__(256) multiply_float(Part part) {
+template <int PerThread, class Parts>
+__global__ void __launch_bounds__(256) multiply_float(Parts parts) {
+  const Part& part = parts.of_block();
+  if (!part.has_block()) return;
   constexpr int kSize = 16 * PerThread, kSteps = 16, kThreads = 256;
   constexpr int kLoads = kSize * kSteps / kThreads;
   SHARED(tile_a, float[kSteps][kSize + 1]);
@@ -131,6 +135,33 @@ void launch_product(void (*kernel)(Part), int64_t size, unsigned threads, size_t
   }
 }
 
+void launch_groups(void (*kernel)(GroupedPart), int64_t size, unsigned threads, size_t shared_bytes,
+                   std::span<const Product> products) {
+  static_assert(sizeof(GroupedPart) <= 4096, "what every driver takes as arguments of a kernel");
+  const Product& first = products.front();
+  const int64_t columns = ceil_div(first.n, size);
+  GroupedPart part{};
+  part.common = {first, 0, 0, static_cast<unsigned>(columns), false, false};
+  part.block_size = size;
+  while (!products.empty()) {
+    const size_t count = std::min<size_t>(products.size(), kMostGroups);
+    int64_t rows = 0;
+    part.common.stores_fours = first.c.row_stride % 4 == 0;
+    for (size_t g = 0; g < count; ++g) {
+      const Product& p = products[g];
+      part.groups[g] = {p.a.data, p.b.data, p.c.data, p.m, p.k};
+      rows = max_of(rows, ceil_div(p.m, size));
+      part.common.stores_fours =
+          part.common.stores_fours && reinterpret_cast<uintptr_t>(p.c.data) % 16 == 0;
+    }
+    check(rows * columns <= INT32_MAX, "groupedLinear: a result of ", rows * size, " x ", first.n,
+          " is larger than one product on cuda makes");
+    launch(kernel, dim3(static_cast<unsigned>(rows * columns), static_cast<unsigned>(count)),
+           dim3(threads), shared_bytes, part);
+    products = products.subspan(count);
+  }
+}
+
 namespace {
 
 // A matrix [rows, columns], rounded to bfloat16 in `memory`; its direction stays as it is.
@@ -181,13 +212,15 @@ void multiply(const Product& p) {
   if (multiply_by_cublaslt(p)) return;
   if (p.compute == Compute::kBFloat16) return multiply_bf16(p);
   if (is_large_product(p)) {
-    launch_product(multiply_float<8>, 128, 256, 0, p);
+    launch_product(multiply_float<8, Part>, 128, 256, 0, p);
   } else {
-    launch_product(multiply_float<4>, 64, 256, 0, p);
+    launch_product(multiply_float<4, Part>, 64, 256, 0, p);
   }
 }
 
-void matmul(const MatmulArguments& args) {
+namespace {
+
+Product product_of(const MatmulArguments& args) {
   const auto operand = [&](const MatmulOperand& x) {
     const int64_t inner_stride = args.batch == 1 ? 0 : x.batch_stride;
     return ProductOperand{x.data, x.dtype, x.row_stride, x.column_stride, 0, inner_stride, 1};
@@ -209,8 +242,50 @@ void matmul(const MatmulArguments& args) {
   p.beta = args.beta;
   p.bias = args.bias;
   p.bias_dtype = args.bias_dtype;
-  multiply(p);
+  return p;
 }
+
+// Whether one launch takes all: see GroupedPart.
+bool is_grouped(std::span<const Product> products) {
+  const auto is_alike = [](const ProductOperand& x, const ProductOperand& y) {
+    return x.dtype == y.dtype && x.row_stride == y.row_stride && x.column_stride == y.column_stride;
+  };
+  const Product& first = products.front();
+  return std::ranges::all_of(products, [&](const Product& p) {
+    return p.n == first.n && is_alike(p.a, first.a) && is_alike(p.b, first.b) &&
+           is_alike(p.c, first.c) && p.outer * p.inner == 1 && p.tail_k == 0 &&
+           p.compute == first.compute && p.alpha == first.alpha && p.beta == first.beta &&
+           p.bias == nullptr && p.row_factors == nullptr;
+  });
+}
+
+// Products that share nothing. Small ones have too few blocks to keep a device busy: they are one
+// launch.
+void multiply_each(const std::vector<Product>& products) {
+  std::vector<Product> group;
+  for (const Product& p : products) {
+    if (p.m == 0 || p.n == 0 || (is_large_product(p) && multiply_by_cublaslt(p))) continue;
+    group.push_back(p);
+  }
+  if (group.empty()) return;
+  if (group.size() == 1 || !is_grouped(group)) {
+    for (const Product& p : group) multiply(p);
+    return;
+  }
+  int64_t blocks = 0, rows = 0;
+  for (const Product& p : group) {
+    blocks += ceil_div(p.m, 128) * ceil_div(p.n, 128);
+    rows = max_of(rows, p.m);
+  }
+  const bool is_large = blocks >= 64 && rows > 64;
+  if (group.front().compute == Compute::kBFloat16) return multiply_groups_bf16(group, is_large);
+  is_large ? launch_groups(multiply_float<8, GroupedPart>, 128, 256, 0, group)
+           : launch_groups(multiply_float<4, GroupedPart>, 64, 256, 0, group);
+}
+
+}  // namespace
+
+void matmul(const MatmulArguments& args) { multiply(product_of(args)); }
 
 namespace {
 
@@ -226,7 +301,9 @@ const GemmKernels kGemmKernels = {
     .matmul = matmul,
     .matmul_each =
         [](const MatmulArguments* products, int64_t count) {
-          for (int64_t i = 0; i < count; ++i) matmul(products[i]);
+          std::vector<Product> each;
+          for (int64_t i = 0; i < count; ++i) each.push_back(product_of(products[i]));
+          multiply_each(each);
         },
     .layout = [](Compute) -> GemmLayout { refuse("a layout of panels"); },
     .pack_dense = [](Compute, const DenseOperand&,

@@ -6,6 +6,9 @@
 //   else: through registers, converted, one tile ahead
 // Each element is summed over k in rising order by one warp, so its bits depend on its row, its
 // column and k, and both ways give the same.
+#include <algorithm>
+#include <type_traits>
+
 #include "cuda/product_kernels.h"
 #include "fms_accel/cuda/tensor_core.h"
 
@@ -152,8 +155,10 @@ struct Strip {
   }
 };
 
-template <int Size, bool AAlongK, bool BAlongK, bool IsAsync>
-__global__ void __launch_bounds__(kThreads) multiply_tiles(Part part) {
+template <int Size, bool AAlongK, bool BAlongK, bool IsAsync, class Parts>
+__global__ void __launch_bounds__(kThreads) multiply_tiles(Parts parts) {
+  const Part& part = parts.of_block();
+  if (!part.has_block()) return;
   using TileA = Tile<Size, AAlongK>;
   using TileB = Tile<Size, BAlongK>;
   using Ring = Stages<Size, AAlongK, BAlongK, IsAsync>;
@@ -294,7 +299,7 @@ __global__ void __launch_bounds__(kThreads) multiply_tiles(Part part) {
 
 template <int Size, bool AAlongK, bool BAlongK, bool IsAsync>
 void launch_tiles(const Product& p, bool copies_tail) {
-  launch_product(multiply_tiles<Size, AAlongK, BAlongK, IsAsync>, Size, kThreads,
+  launch_product(multiply_tiles<Size, AAlongK, BAlongK, IsAsync, Part>, Size, kThreads,
                  Stages<Size, AAlongK, BAlongK, IsAsync>::kBytes, p, copies_tail);
 }
 template <bool AAlongK, bool BAlongK>
@@ -309,15 +314,43 @@ void launch_oriented(const Product& p) {
   launch_tiles<64, AAlongK, BAlongK, true>(p, copies_tail);
 }
 
+template <int Size, bool AAlongK, bool BAlongK, bool IsAsync>
+void launch_tiles_of_groups(std::span<const Product> products) {
+  launch_groups(multiply_tiles<Size, AAlongK, BAlongK, IsAsync, GroupedPart>, Size, kThreads,
+                Stages<Size, AAlongK, BAlongK, IsAsync>::kBytes, products);
+}
+template <bool AAlongK, bool BAlongK>
+void launch_oriented_groups(std::span<const Product> products, bool is_large) {
+  const bool take_copies = std::ranges::all_of(products, [](const Product& p) {
+    return takes_copies(p.a, AAlongK) && takes_copies(p.b, !BAlongK);
+  });
+  if (!take_copies) return launch_tiles_of_groups<64, AAlongK, BAlongK, false>(products);
+  is_large ? launch_tiles_of_groups<128, AAlongK, BAlongK, true>(products)
+           : launch_tiles_of_groups<64, AAlongK, BAlongK, true>(products);
+}
+
+// take(whether A's tiles lie along k, whether B's do).
+template <class Take>
+void with_directions(const Product& p, const Take& take) {
+  const std::bool_constant<true> yes;
+  const std::bool_constant<false> no;
+  const bool b_along_k = !lies_by_rows(p.b);
+  if (lies_by_rows(p.a)) {
+    b_along_k ? take(yes, yes) : take(yes, no);
+  } else {
+    b_along_k ? take(no, yes) : take(no, no);
+  }
+}
+
 }  // namespace
 
 void multiply_bf16(const Product& p) {
-  const bool b_along_k = !lies_by_rows(p.b);
-  if (lies_by_rows(p.a)) {
-    b_along_k ? launch_oriented<true, true>(p) : launch_oriented<true, false>(p);
-  } else {
-    b_along_k ? launch_oriented<false, true>(p) : launch_oriented<false, false>(p);
-  }
+  with_directions(p, [&](auto a, auto b) { launch_oriented<a.value, b.value>(p); });
+}
+void multiply_groups_bf16(std::span<const Product> products, bool is_large) {
+  with_directions(products.front(), [&](auto a, auto b) {
+    launch_oriented_groups<a.value, b.value>(products, is_large);
+  });
 }
 
 }  // namespace fms_accel::cuda

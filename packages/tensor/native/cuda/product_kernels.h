@@ -1,6 +1,8 @@
 // What the kernels of products share (matmul.cu, matmul_bf16.cu): their part of a launch, operands
 // as lanes times k, and what becomes of a sum.
 #pragma once
+#include <span>
+
 #include "cuda/elements.h"
 #include "cuda/product.h"
 
@@ -15,6 +17,36 @@ struct Part {
   bool copies_tail;   // whether asynchronous copies bring the tail
   bool stores_fours;  // four neighbours in a row of C, at a column that is a multiple of four, are
                       // aligned
+
+  __device__ __forceinline__ const Part& of_block() const { return *this; }
+  __device__ __forceinline__ bool has_block() const {
+    return blockIdx.x < block_rows * block_columns;
+  }
+};
+
+// Products that differ in their data and in how many rows or steps of k they have: row y of the
+// grid is group y. Given to the kernel by value, so that nothing is copied before a launch.
+struct Group {
+  const void *a, *b, *c;
+  int64_t m, k;
+};
+constexpr int kMostGroups = 64;
+struct GroupedPart {
+  Part common;
+  int64_t block_size;  // rows
+  Group groups[kMostGroups];
+
+  __device__ __forceinline__ Part of_block() const {
+    Part part = common;
+    const Group& group = groups[blockIdx.y];
+    part.p.a.data = group.a;
+    part.p.b.data = group.b;
+    part.p.c.data = group.c;
+    part.p.m = group.m;
+    part.p.k = group.k;
+    part.block_rows = static_cast<unsigned>((group.m + block_size - 1) / block_size);
+    return part;
+  }
 };
 
 // The block's place in the result. Blocks that run at the same time cover a rectangle rather than a
@@ -127,8 +159,12 @@ inline bool is_large_product(const Product& p) {
 // Launches `kernel` for each matrix of the batch: blocks of `size` x `size` of the result.
 void launch_product(void (*kernel)(Part), int64_t size, unsigned threads, size_t shared_bytes,
                     const Product& product, bool copies_tail = false);
+// The same for products that is_grouped() holds for.
+void launch_groups(void (*kernel)(GroupedPart), int64_t size, unsigned threads, size_t shared_bytes,
+                   std::span<const Product> products);
 
 // matmul_bf16.cu: operands rounded to bfloat16, multiplied by tensor cores.
 void multiply_bf16(const Product& product);
+void multiply_groups_bf16(std::span<const Product> products, bool is_large);
 
 }  // namespace fms_accel::cuda

@@ -193,8 +193,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const MatmulOptions& option
   shape.back() = n;
   const Tensor result = empty(shape, options.dtype, x.device());
   if (result.numel() == 0) return result;
-  const auto few_rows = kernels_of(x).few_rows;  // null where a device has none
-  if (streams && few_rows != nullptr && options.prepacked_b == nullptr && m <= kMostFewRows &&
+  if (streams && options.prepacked_b == nullptr && m <= kMostFewRows &&
       (weight.strides[1] == 1 || k == 1)) {
     FewRowsArguments p;
     p.m = m, p.n = n, p.k = k;
@@ -205,7 +204,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const MatmulOptions& option
     p.compute = options.compute;
     if (options.bias != nullptr) p.bias = options.bias->raw(), p.bias_dtype = options.bias->dtype;
     if (weight.is_contiguous()) announce_read(weight);
-    few_rows(p);
+    kernels_of(x).few_rows(p);
     return result;
   }
   Tensor target = result;
