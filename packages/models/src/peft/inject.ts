@@ -101,6 +101,7 @@ export function planInjection(model: CausalLM, original: LoraConfig): InjectionP
   ]);
   const saved = names.filter((name) => isModuleToSave(name, config.modulesToSave ?? []));
   checkSaved(config.modulesToSave ?? [], names);
+  checkNotNested(saved);
   return {
     config: config.with({ fanInFanOut }),
     targets,
@@ -271,6 +272,17 @@ function checkSaved(modulesToSave: readonly string[], names: readonly string[]):
       const last = names.map((name) => name.slice(name.lastIndexOf(".") + 1));
       throw new AdapterError(`modules_to_save: the model has no module "${wanted}".${didYouMean(wanted, last)}`);
     }
+  }
+}
+
+function checkNotNested(saved: readonly string[]): void {
+  for (const outer of saved) {
+    const inner = saved.find((name) => name.startsWith(`${outer}.`));
+    if (inner === undefined) continue;
+    throw new AdapterError(
+      `modules_to_save: "${outer}" and "${inner}" within it are both meant, but a module is copied once. ` +
+        "A name means every module whose path ends with it: name one of the two.",
+    );
   }
 }
 

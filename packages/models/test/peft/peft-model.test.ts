@@ -143,6 +143,11 @@ describe("getPeftModel", () => {
       /no module "lm_haed"\. Did you mean "lm_head"/,
     ],
     [
+      "a module to save within another",
+      { modulesToSave: ["model", "embed_tokens"], targetModules: ["lm_head"] },
+      /"model" and "model\.embed_tokens" within it/,
+    ],
+    [
       "a parameter that is no matrix",
       { targetParameters: ["norm.weight"] },
       /norm\.weight cannot be adapted.*q_proj\.weight/,
