@@ -1,7 +1,8 @@
 /** Rows that come back from where an index sent them, as answers of experts to their tokens. Native side: native/cpu/indexing.cc. */
 import { recordOperation } from "../autograd/tape.ts";
 import { zeros } from "../create.ts";
-import { type DType, dtypeCode } from "../dtype.ts";
+import { type DType, dtypeCode, isFloating } from "../dtype.ts";
+import { TensorError } from "../errors.ts";
 import { native } from "../native.ts";
 import { Tensor } from "../tensor.ts";
 import { cast, mul } from "./elementwise.ts";
@@ -58,8 +59,27 @@ export function composedAddWeightedRows(
   index: Tensor,
   { rows, dtype = source.dtype }: AddWeightedRowsOptions,
 ): Tensor {
+  checkFit(source, weights, index, dtype);
   const columns = source.shape.slice(1);
   const each = reshape(cast(weights, "float32"), [weights.numel, ...columns.map(() => 1)]);
   const target = zeros([rows, ...columns], { dtype, device: source.device });
   return indexAdd(target, 0, index, cast(mul(source, each), dtype));
+}
+
+// What the kernel checks too, in the same words.
+function checkFit(source: Tensor, weights: Tensor, index: Tensor, dtype: DType): void {
+  const sizes = `[${source.shape.join(", ")}]`;
+  const complaint = (text: string): TensorError => new TensorError(`addWeightedRows: expected ${text}`);
+  if (source.ndim === 0) throw complaint("rows, found a scalar");
+  if (!isFloating(source.dtype) || !isFloating(dtype)) {
+    throw complaint(`floating rows of one shape, found ${source.dtype} ${sizes} and ${dtype}`);
+  }
+  if (index.ndim !== 1 || index.shape[0] !== source.shape[0]) {
+    throw complaint(`an index for each row of ${sizes}, found [${index.shape.join(", ")}]`);
+  }
+  if (weights.ndim !== 1 || weights.shape[0] !== source.shape[0]) {
+    throw complaint(
+      `float32 weights [${index.shape.join(", ")}], found ${weights.dtype} [${weights.shape.join(", ")}]`,
+    );
+  }
 }
