@@ -66,10 +66,11 @@ export function composedAddWeightedRows(
   return indexAdd(target, 0, index, cast(mul(source, each), dtype));
 }
 
+const complaint = (text: string): TensorError => new TensorError(`addWeightedRows: expected ${text}`);
+
 // What the kernel checks too, in the same words.
 function checkFit(source: Tensor, weights: Tensor, index: Tensor, dtype: DType): void {
   const sizes = `[${source.shape.join(", ")}]`;
-  const complaint = (text: string): TensorError => new TensorError(`addWeightedRows: expected ${text}`);
   if (source.ndim === 0) throw complaint("rows, found a scalar");
   if (!isFloating(source.dtype) || !isFloating(dtype)) {
     throw complaint(`floating rows of one shape, found ${source.dtype} ${sizes} and ${dtype}`);
