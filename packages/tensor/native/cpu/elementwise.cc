@@ -3,25 +3,12 @@
 
 #include "cpu/elements.h"
 #include "cpu/kernel_sources.h"
+#include "cpu/runs.h"
 #include "cpu/vector_math.h"
 #include "engine/thread_pool.h"
 
 namespace fms_accel::FMS_ACCEL_ISA {
 namespace {
-
-// Elements of one parallel item: large enough to hide the hand-out, small enough for 64 threads on
-// a row of activations.
-constexpr int64_t kItem = 16 * kRun;
-
-template <class Body>
-void for_each_run(int64_t numel, const Body& body) {
-  parallel_for((numel + kItem - 1) / kItem, [&](int64_t item, int) {
-    const int64_t item_end = numel < (item + 1) * kItem ? numel : (item + 1) * kItem;
-    for (int64_t begin = item * kItem; begin < item_end; begin += kRun) {
-      body(begin, item_end < begin + kRun ? item_end : begin + kRun);
-    }
-  });
-}
 
 template <class Compute>
 void map(const Loop& loop, const Operand& out, const Operand& x, auto function) {

@@ -173,19 +173,6 @@ void index_add(const IndexedRows& s) {
   }
 }
 
-namespace {
-
-Loop flat_loop(int64_t numel) {
-  Loop loop;
-  loop.ndim = 1;
-  loop.shape[0] = loop.numel = numel;
-  return loop;
-}
-
-Operand flat_operand(const FlatTensor& tensor) { return {tensor.data, tensor.dtype, {1}}; }
-
-}  // namespace
-
 void add_weighted_rows(const WeightedRows& w) {
   const PositionsByRow positions(w.index, w.count, w.rows);
   const Array<int64_t>&starts = positions.starts, &order = positions.order;

@@ -30,15 +30,6 @@ int64_t item_count(const FlatTensor* tensors, int64_t count) {
   return items;
 }
 
-Loop flat_loop(int64_t numel) {
-  Loop loop;
-  loop.ndim = 1;
-  loop.shape[0] = loop.numel = numel;
-  return loop;
-}
-
-Operand flat_operand(const FlatTensor& tensor) { return {tensor.data, tensor.dtype, {1}}; }
-
 }  // namespace
 
 double sum_of_squares(const FlatTensor* tensors, int64_t count) {

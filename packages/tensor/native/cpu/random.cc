@@ -3,22 +3,8 @@
 #include "cpu/kernel_sources.h"
 #include "cpu/philox.h"
 #include "cpu/runs.h"
-#include "engine/thread_pool.h"
 
 namespace fms_accel::FMS_ACCEL_ISA {
-namespace {
-
-template <class Body>
-void for_each_run(int64_t numel, const Body& body) {
-  parallel_for(ceil_div(numel, kItem), [&](int64_t item, int) {
-    const int64_t item_end = min_of(numel, (item + 1) * kItem);
-    for (int64_t begin = item * kItem; begin < item_end; begin += kRun)
-      body(begin, min_of(item_end, begin + kRun));
-  });
-}
-
-}  // namespace
-
 void uniform(const Loop& loop, const Operand& out, float low, float high, Randomness random) {
   // As many bits as the dtype holds below 1, so that rounding does not reach `high` on [0, 1).
   const int bits = out.dtype == DType::kFloat32 ? 24 : out.dtype == DType::kFloat16 ? 11 : 8;

@@ -4,6 +4,7 @@
 
 #include "cpu/elements.h"
 #include "cpu/vector_math.h"
+#include "engine/thread_pool.h"
 
 namespace fms_accel::FMS_ACCEL_ISA {
 
@@ -12,6 +13,25 @@ constexpr int64_t kItem =
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// body(begin, end) for every run of `numel` elements, items of kItem over the threads.
+template <class Body>
+inline void for_each_run(int64_t numel, const Body& body) {
+  parallel_for(ceil_div(numel, kItem), [&](int64_t item, int) {
+    const int64_t end = min_of(numel, (item + 1) * kItem);
+    for (int64_t at = item * kItem; at < end; at += kRun) body(at, min_of(at + kRun, end));
+  });
+}
+
+// A tensor whose elements lie one behind the other.
+inline Loop flat_loop(int64_t numel) {
+  Loop loop;
+  loop.ndim = 1;
+  loop.shape[0] = loop.numel = numel;
+  return loop;
+}
+
+inline Operand flat_operand(const FlatTensor& tensor) { return {tensor.data, tensor.dtype, {1}}; }
 
 // A reduction has: Compute, what elements are loaded as; Total, what runs are combined in; the
 // neutral element; join, the operation itself on both types.

@@ -2,27 +2,22 @@
 // operations; see src/ops/swiglu.ts.
 #include "cpu/kernel_sources.h"
 #include "cpu/runs.h"
-#include "engine/thread_pool.h"
 
 namespace fms_accel::FMS_ACCEL_ISA {
 namespace {
 
 // body(element, begin, end) for every run.
 template <class Body>
-void for_each_run(const Loop& loop, DType dtype, const Body& body) {
+void for_each_typed_run(const Loop& loop, DType dtype, const Body& body) {
   with_floating_element(dtype, [&](auto element) {
-    parallel_for(ceil_div(loop.numel, kItem), [&](int64_t item, int) {
-      const int64_t end = min_of(loop.numel, (item + 1) * kItem);
-      for (int64_t at = item * kItem; at < end; at += kRun)
-        body(element, at, min_of(at + kRun, end));
-    });
+    for_each_run(loop.numel, [&](int64_t begin, int64_t end) { body(element, begin, end); });
   });
 }
 
 }  // namespace
 
 void swiglu(const Loop& loop, const Operand& out, const Operand& gate, const Operand& up) {
-  for_each_run(loop, out.dtype, [&](auto element, int64_t begin, int64_t end) {
+  for_each_typed_run(loop, out.dtype, [&](auto element, int64_t begin, int64_t end) {
     alignas(64) float buffer_x[kRun], buffer_u[kRun], values[kRun];
     const int64_t count = end - begin;
     const float* x = load_run<float>(loop, gate, begin, end, buffer_x);
@@ -36,7 +31,7 @@ void swiglu(const Loop& loop, const Operand& out, const Operand& gate, const Ope
 
 void swiglu_gradient(const Loop& loop, const Operand& gate_gradient, const Operand& up_gradient,
                      const Operand& gate, const Operand& up, const Operand& gradient) {
-  for_each_run(loop, gate.dtype, [&](auto element, int64_t begin, int64_t end) {
+  for_each_typed_run(loop, gate.dtype, [&](auto element, int64_t begin, int64_t end) {
     alignas(64) float buffer_x[kRun], buffer_u[kRun], buffer_g[kRun];
     alignas(64) float sigmoids[kRun], for_gate[kRun], for_up[kRun];
     const int64_t count = end - begin;

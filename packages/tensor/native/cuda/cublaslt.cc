@@ -213,9 +213,8 @@ bool is_its_kind(const Product& p) {
       p.a.dtype == p.b.dtype &&
       (p.a.dtype == DType::kBFloat16 || (p.compute == Compute::kFloat32 && is_floating(p.a.dtype)));
   return is_exact && (p.c.dtype == p.a.dtype || p.c.dtype == DType::kFloat32) && p.tail_k == 0 &&
-         p.row_factors == nullptr && p.outer == 1 && p.a.divisor == 1 && p.b.divisor == 1 &&
-         p.k > 0 && (p.bias == nullptr || p.bias_dtype == p.c.dtype) && p.c.column_stride == 1 &&
-         p.c.row_stride >= p.n && p.inner <= INT32_MAX;
+         p.outer == 1 && p.k > 0 && (p.bias == nullptr || p.bias_dtype == p.c.dtype) &&
+         p.c.column_stride == 1 && p.c.row_stride >= p.n && p.inner <= INT32_MAX;
 }
 
 // Where `runs` is false, only whether it could be.

@@ -107,11 +107,10 @@ __global__ void __launch_bounds__(256) multiply_float(Parts parts) {
   for (int i = 0; i < PerThread; ++i) {
     const int64_t row = row0 + own_row + 16 * i;
     if (row >= p.m) continue;
-    const float factor = factor_of_row(p, matrix, row);
 #pragma unroll
     for (int j = 0; j < PerThread; ++j) {
       const int64_t column = column0 + own_column + 16 * j;
-      if (column < p.n) store_element(p, c_base, row, column, factor, totals[i][j]);
+      if (column < p.n) store_element(p, c_base, row, column, totals[i][j]);
     }
   }
 }
@@ -188,7 +187,7 @@ ProductOperand rounded(const ProductOperand& x, int64_t rows, int64_t columns,
     in.strides[0] = line_stride, in.strides[1] = step;
   }
   unary(UnaryOp::kCopy, 0, 0, loop, out, in);
-  ProductOperand result{out.data, out.dtype, stride, stride, 0, 0, 1};
+  ProductOperand result{out.data, out.dtype, stride, stride, 0, 0};
   (by_rows ? result.column_stride : result.row_stride) = 1;
   return result;
 }
@@ -223,7 +222,7 @@ namespace {
 Product product_of(const MatmulArguments& args) {
   const auto operand = [&](const MatmulOperand& x) {
     const int64_t inner_stride = args.batch == 1 ? 0 : x.batch_stride;
-    return ProductOperand{x.data, x.dtype, x.row_stride, x.column_stride, 0, inner_stride, 1};
+    return ProductOperand{x.data, x.dtype, x.row_stride, x.column_stride, 0, inner_stride};
   };
   check(args.prepacked_b == nullptr, "matmul: a prepacked matrix belongs to the CPU");
   Product p;
@@ -236,7 +235,7 @@ Product product_of(const MatmulArguments& args) {
   p.a_tail = operand(args.a_tail);
   p.b_tail = operand(args.b_tail);
   p.tail_k = args.tail_k;
-  p.c = {args.c, args.c_dtype, args.c_row_stride, 1, 0, args.c_batch_stride, 1};
+  p.c = {args.c, args.c_dtype, args.c_row_stride, 1, 0, args.c_batch_stride};
   p.compute = args.compute;
   p.alpha = args.alpha;
   p.beta = args.beta;
@@ -255,7 +254,7 @@ bool is_grouped(std::span<const Product> products) {
     return p.n == first.n && is_alike(p.a, first.a) && is_alike(p.b, first.b) &&
            is_alike(p.c, first.c) && p.outer * p.inner == 1 && p.tail_k == 0 &&
            p.compute == first.compute && p.alpha == first.alpha && p.beta == first.beta &&
-           p.bias == nullptr && p.row_factors == nullptr;
+           p.bias == nullptr;
   });
 }
 

@@ -126,8 +126,8 @@ template <int Size>
 struct Strip {
   static constexpr int kColumns = Size / 2, kStride = kColumns + 8, kElements = 16 * kStride;
 
-  static __device__ __forceinline__ void store(const Part& part, int64_t matrix, int64_t c_base,
-                                               int64_t row0, int64_t column0, const float* strip) {
+  static __device__ __forceinline__ void store(const Part& part, int64_t c_base, int64_t row0,
+                                               int64_t column0, const float* strip) {
     const Product& p = part.p;
     const int lane = static_cast<int>(threadIdx.x) % 32;
 #pragma unroll 1
@@ -137,7 +137,6 @@ struct Strip {
       const float4 four =
           *reinterpret_cast<const float4*>(strip + e / kColumns * kStride + e % kColumns);
       const float sums[4] = {four.x, four.y, four.z, four.w};
-      const float factor = factor_of_row(p, matrix, row);
       const int64_t at = c_base + row * p.c.row_stride + column, left = p.n - column;
       const bool is_dense = part.stores_fours && left >= 4;
       void* const c = const_cast<void*>(p.c.data);
@@ -145,7 +144,7 @@ struct Strip {
       if (p.beta != 0.0f) load_run<float>(c, p.c.dtype, at, left, is_dense, values);
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
-        float value = p.alpha * (factor * sums[k]);
+        float value = p.alpha * sums[k];
         if (p.beta != 0.0f) value += p.beta * values[k];
         if (p.bias != nullptr && k < left) value += load_floating(p.bias, p.bias_dtype, column + k);
         values[k] = value;
@@ -291,8 +290,7 @@ __global__ void __launch_bounds__(kThreads) multiply_tiles(Parts parts) {
       }
     }
     __syncwarp();
-    Strip<Size>::store(part, matrix, c_base, row0 + warp_row + i * 16, column0 + warp_column,
-                       strip);
+    Strip<Size>::store(part, c_base, row0 + warp_row + i * 16, column0 + warp_column, strip);
     __syncwarp();
   }
 }

@@ -4,13 +4,12 @@
 
 namespace fms_accel::cuda {
 
-// Element (row, column) of matrix (o, i) of the batch is data[o * outer_stride + i / divisor *
+// Element (row, column) of matrix (o, i) of the batch is data[o * outer_stride + i *
 // inner_stride + row * row_stride + column * column_stride].
 struct ProductOperand {
   const void* data = nullptr;
   DType dtype = DType::kFloat32;
   int64_t row_stride = 0, column_stride = 1, outer_stride = 0, inner_stride = 0;
-  int64_t divisor = 1;  // so many matrices of the inner batch share one
 };
 
 // C = alpha * A · B + beta * C + bias for each of outer * inner matrices; sums in float32.
@@ -23,8 +22,6 @@ struct Product {
   Compute compute = Compute::kFloat32;
   float alpha = 1, beta = 0;   // beta = 0 never reads C
   const void* bias = nullptr;  // [n]
-  const float* row_factors =
-      nullptr;  // [outer, inner, m]: what each row of the sum is multiplied by
   DType bias_dtype = DType::kFloat32;
 };
 

@@ -61,7 +61,7 @@ __device__ __forceinline__ void place_of_block(const Part& part, int64_t* row, i
 }
 
 __device__ __forceinline__ int64_t base_of(const ProductOperand& x, int64_t outer, int64_t inner) {
-  return outer * x.outer_stride + inner / x.divisor * x.inner_stride;
+  return outer * x.outer_stride + inner * x.inner_stride;
 }
 
 // Elements of operands, which are floating: fewer cases than load() and store() have, in loops that
@@ -80,17 +80,14 @@ __device__ __forceinline__ void store_floating(void* data, DType dtype, int64_t 
   }
 }
 
-// C = alpha * sum + beta * C + bias, `factor` times the sum where rows have factors.
+// C = alpha * sum + beta * C + bias.
 __device__ __forceinline__ void store_element(const Product& p, int64_t c_base, int64_t row,
-                                              int64_t column, float factor, float sum) {
+                                              int64_t column, float sum) {
   const int64_t at = c_base + row * p.c.row_stride + column;
-  float value = p.alpha * (factor * sum);
+  float value = p.alpha * sum;
   if (p.beta != 0.0f) value += p.beta * load_floating(p.c.data, p.c.dtype, at);
   if (p.bias != nullptr) value += load_floating(p.bias, p.bias_dtype, column);
   store_floating(const_cast<void*>(p.c.data), p.c.dtype, at, value);
-}
-__device__ __forceinline__ float factor_of_row(const Product& p, int64_t matrix, int64_t row) {
-  return p.row_factors == nullptr ? 1.0f : p.row_factors[matrix * p.m + row];
 }
 
 // One operand as lanes (rows of A, columns of B) times k.
