@@ -78,6 +78,7 @@ const onCuda = (emulator) => ({ FMS_ACCEL_CUDA_EMULATOR: emulator, FMS_ACCEL_TES
 
 const PACKING = "attention-and-distributed-packing";
 const ofModels = (name) => `packages/models/test/${name}`;
+const ofPacking = (name) => `packages/${PACKING}/test/${name}`;
 
 const emulation = (folder) => [
   "--build",
@@ -92,9 +93,9 @@ const emulation = (folder) => [
 
 /** The same tests with their tensors on a cuda device that the CPU emulates, and some with the emulator's detector of races. */
 async function runEmulated() {
-  const [build, ofPacking] = ["tensor", PACKING].map((name) => join(ROOT, "packages", name, "build"));
+  const [build, packingBuild] = ["tensor", PACKING].map((name) => join(ROOT, "packages", name, "build"));
   await check("the cuda device over its emulator (cmake)", "cmake", emulation(build));
-  await check("the kernels of variable-length attention over it (cmake)", "cmake", emulation(ofPacking));
+  await check("the kernels of variable-length attention over it (cmake)", "cmake", emulation(packingBuild));
   const lower = [
     "packages/tensor/test",
     ...["architectures/goldens", "architectures/bfloat16", "architectures/sequence-identity", "layers", "rope"].map(
@@ -102,7 +103,9 @@ async function runEmulated() {
     ),
     ...["peft/lora-golden", "peft/lora-linear", "peft/lora-embedding", "generation/generation-golden"].map(ofModels),
     ...["cuda", "optimizer", "training/curves"].map((name) => `packages/trainer/test/${name}`),
-    ...["cuda", "variable-length-attention", "padding-free/training"].map((name) => `packages/${PACKING}/test/${name}`),
+    ...["cuda", "variable-length-attention", "padding-free", "data/packed-loss", "data/multipack-training"].map(
+      ofPacking,
+    ),
   ];
   await runVitest("tests on the emulated cuda device", lower, onCuda("1"));
   const cublasLt = { ...onCuda("1"), FMS_ACCEL_CUBLASLT: join(build, "Release", "libfake_cublaslt.so") };
@@ -112,7 +115,7 @@ async function runEmulated() {
     ...["cuda/products", "softmax", "cross-entropy", "adamw", "clip-grad-norm", "rms-norm"].map(
       (name) => `packages/tensor/test/${name}.test.ts`,
     ),
-    `packages/${PACKING}/test/cuda/kernels.test.ts`,
+    ofPacking("cuda/kernels.test.ts"),
   ];
   await runVitest("races and accesses out of bounds in its kernels", raced, onCuda("checked"));
 }

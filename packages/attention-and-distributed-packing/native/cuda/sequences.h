@@ -51,14 +51,14 @@ __device__ __forceinline__ Tokens tokens_of_block(const Bounds& bounds) {
 struct Range {
   int64_t begin, end;
 };
-// What token i of a sequence sees. Both ends rise with i.
+// What token i < length of a sequence sees. Both ends rise with i.
 __device__ __forceinline__ Range keys_of(const Attention& a, int64_t length, int64_t i) {
   Range range{0, a.is_causal ? i + 1 : length};
   if (a.window > 0) {
     range.begin = max_of(0, i - a.window + 1);
     range.end = min_of(range.end, i + a.window);
   }
-  return {range.begin, min_of(length, range.end)};
+  return range;
 }
 // By what token j is seen.
 __device__ __forceinline__ Range queries_of(const Attention& a, int64_t length, int64_t j) {

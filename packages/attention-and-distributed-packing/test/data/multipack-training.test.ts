@@ -11,6 +11,7 @@ import {
   TrainingCheckpointError,
   type TrainingArgumentsInput,
 } from "@fms-accel/trainer";
+import { defaultDevice } from "@fms-accel/tensor";
 import { describe, expect, it } from "vitest";
 import { createMultipackLoader, type MultipackSettings } from "../../src/index.ts";
 
@@ -50,6 +51,9 @@ async function makeTrainer(settings: Partial<MultipackSettings>, args: TrainingA
   });
 }
 
+// Where a plan is taken up again is the host's doing, the same on every device.
+const STOPS = defaultDevice() === "cpu" ? [1, 4, 6] : [4];
+
 const newFolder = (): string => join(root, `run-${folders++}`);
 const digest = (file: string): string => createHash("sha256").update(readFileSync(file)).digest("hex");
 
@@ -57,7 +61,7 @@ describe.each([
   ["padded batches", { capacity: 64 }],
   ["packed rows", { capacity: 96, rows: 2 }],
 ] as const)("%s", (_, settings) => {
-  it.each([1, 4, 6])("resumed after step %i", async (step) => {
+  it.each(STOPS)("resumed after step %i", async (step) => {
     const whole = await makeTrainer(settings, { numTrainEpochs: 3, outputDir: newFolder(), saveStrategy: "epoch" });
     const output = await whole.train();
     const outputDir = newFolder();
