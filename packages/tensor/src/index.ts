@@ -149,7 +149,7 @@ export { logSoftmax, softmax } from "./ops/softmax.ts";
 export { composedRmsNorm, rmsNorm } from "./ops/rms-norm.ts";
 export { composedRotary, rotary } from "./ops/rotary.ts";
 export { composedSwiglu, swiglu } from "./ops/swiglu.ts";
-export { crossEntropy, type CrossEntropyOptions } from "./ops/cross-entropy.ts";
+export { crossEntropy, crossEntropyInPlace, type CrossEntropyOptions } from "./ops/cross-entropy.ts";
 
 // ---- Indexing ------------------------------------------------------------------------------------------------------------------
 export { addWeightedRows, type AddWeightedRowsOptions, composedAddWeightedRows } from "./ops/weighted-rows.ts";

@@ -227,6 +227,7 @@ export interface NativeEngine {
     gradient: Handle,
     scale: number,
   ): Handle;
+  crossEntropyInPlace(logits: Handle, labels: Handle, ignoreIndex: number): Handle;
   // optimizer.cc
   globalNorm(tensors: readonly Handle[]): number;
   scaleInPlace(tensors: readonly Handle[], factor: number, asksWhetherFinite: boolean): boolean;

@@ -1,7 +1,9 @@
 import { expectClose } from "@fms-accel/test-utilities";
 import { describe, expect, test } from "vitest";
 import {
+  add,
   crossEntropy,
+  crossEntropyInPlace,
   type DType,
   mul,
   setNumThreads,
@@ -9,6 +11,7 @@ import {
   tensor,
   type Tensor,
   TensorError,
+  transpose,
   zeros,
 } from "../src/index.ts";
 import { checkOperation } from "./support/check-gradients.ts";
@@ -126,6 +129,38 @@ test("the same bits for every number of threads", () => {
   });
   setNumThreads(2);
   expect(results[1]).toEqual(results[0]);
+});
+
+describe("in place", () => {
+  const labels = tensor(Int32Array.from({ length: 70 }, (_, row) => (row % 9 === 4 ? -100 : (row * 31) % 515)));
+
+  test.each(["float32", "bfloat16", "float16"] as DType[])("%s: the bits of the sum and of its gradient", (dtype) => {
+    const logits = randomTensor([70, 515], { dtype, requiresGrad: true });
+    const loss = crossEntropy(logits, labels, { reduction: "sum" });
+    loss.backward();
+    const overwritten = add(logits.detach(), zeros([], { dtype }));
+    expect(crossEntropyInPlace(overwritten, labels).item()).toBe(loss.item());
+    expect(overwritten.toFloat32Array()).toEqual(logits.grad?.toFloat32Array());
+  });
+
+  test("no rows", () => {
+    expect(crossEntropyInPlace(zeros([0, 5]), zeros([0], { dtype: "int32" })).item()).toBe(0);
+  });
+
+  test.each([
+    ["logits that are not contiguous", () => transpose(zeros([3, 2]), 0, 1), /expected contiguous logits/],
+    ["logits of one dimension", () => zeros([6]), /expected floating logits \[rows, classes\], found float32 \[6\]/],
+  ])("%s", (_, logits, message) => {
+    expect(() => crossEntropyInPlace(logits(), tensor([0, 1], { dtype: "int32" }))).toThrow(message);
+  });
+
+  test("a wrong label leaves the logits as they are", () => {
+    const logits = tensor([1, 2, 3, 4], { shape: [2, 2] });
+    if (logits.device === "cpu") {
+      expect(() => crossEntropyInPlace(logits, tensor([0, 2], { dtype: "int32" }))).toThrow(/label 2 of row 1/);
+      expect(logits.toArray()).toEqual([1, 2, 3, 4]);
+    }
+  });
 });
 
 describe("wrong arguments", () => {

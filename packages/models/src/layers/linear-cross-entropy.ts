@@ -6,6 +6,7 @@ import {
   add,
   cast,
   crossEntropy,
+  crossEntropyInPlace,
   empty,
   isGradEnabled,
   linear,
@@ -64,15 +65,11 @@ export function linearCrossEntropy(
     const end = Math.min(start + chunkRows, rows);
     total = scope(() => {
       const chunk = leafOf(slice(x, 0, start, end), needs[0]!);
-      const logits = transform(linear(chunk, ownWeight, ownBias));
-      const loss = crossEntropy(logits, slice(targets, 0, start, end), { reduction: "sum" });
-      if (needs.includes(true)) {
-        loss.backward();
-      }
+      const loss = lossAndGradients(linear(chunk, ownWeight, ownBias), transform, slice(targets, 0, start, end));
       if (xGradient !== undefined) {
         slice(xGradient, 0, start, end).copyFrom(chunk.grad!);
       }
-      return add(total, loss.detach());
+      return add(total, loss);
     });
   }
   const gradients = [xGradient, ownWeight.grad, ownBias?.grad].slice(0, inputs.length);
@@ -83,6 +80,21 @@ export function linearCrossEntropy(
     gradients.filter((gradient) => gradient !== undefined),
     (gradient) => gradients.map((own) => own && cast(mul(own, gradient), own.dtype)),
   );
+}
+
+/** The sum of the losses of a chunk. Where a gradient is wanted, the leaves that its logits come from have theirs afterwards. */
+function lossAndGradients(logits: Tensor, transform: (logits: Tensor) => Tensor, targets: Tensor): Tensor {
+  const scores = transform(logits);
+  if (!scores.requiresGrad || scores !== logits) {
+    const loss = crossEntropy(scores, targets, { reduction: "sum" });
+    if (loss.requiresGrad) loss.backward();
+    return loss.detach();
+  }
+  // A linear layer does not read its answer again: the gradient takes its place.
+  const gradient = logits.detach();
+  const loss = crossEntropyInPlace(gradient, targets);
+  logits.backward(gradient);
+  return loss;
 }
 
 /** The same data as the start of a tape of its own. */

@@ -25,6 +25,9 @@ void register_losses(Napi::Env env, Napi::Object exports) {
     return ops::cross_entropy_gradient(a.tensor(0), a.tensor(1), a.tensor(2), a.integer(3),
                                        a.tensor(4), a.number(5));
   });
+  define_tensor(env, exports, "crossEntropyInPlace", [](const Arguments& a) {
+    return ops::cross_entropy_in_place(a.tensor(0), a.tensor(1), a.integer(2));
+  });
 }
 
 }  // namespace fms_accel

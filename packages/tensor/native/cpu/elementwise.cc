@@ -45,6 +45,9 @@ void copy(const Loop& loop, const Operand& out, const Operand& x) {
       Stored* to = static_cast<Stored*>(out.data) + offset;
       if (out_stride == 1 && x_stride == 1) {
         memmove(to, from, static_cast<size_t>(count) * sizeof(Stored));
+      } else if (out_stride == 1 && x_stride == 0) {
+        const Stored value = *from;
+        for (int64_t i = 0; i < count; ++i) to[i] = value;
       } else {
         for (int64_t i = 0; i < count; ++i) to[i * out_stride] = from[i * x_stride];
       }

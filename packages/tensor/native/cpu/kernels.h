@@ -241,6 +241,8 @@ struct Kernels {
   // out [rows, classes] in the logits' dtype = (softmax - one hot) * scales[row * scale_stride].
   void (*cross_entropy_gradient)(const CrossEntropy&, void* out, const float* scales,
                                  int64_t scale_stride);
+  // Both, with scales of 1, where the gradient takes the place of contiguous `logits`.
+  void (*cross_entropy_in_place)(const CrossEntropy&, void* logits);
 };
 
 }  // namespace fms_accel

@@ -35,7 +35,8 @@ __global__ void __launch_bounds__(kThreads) cross_entropy_rows(CrossEntropy c) {
 __global__ void __launch_bounds__(kThreads)
     gradient_rows(CrossEntropy c, void* out, const float* scales, int64_t scale_stride) {
   const int64_t row = blockIdx.x, label = c.labels[row];
-  const float logsumexp = c.logsumexp[row], scale = scales[row * scale_stride];
+  const float logsumexp = c.logsumexp[row],
+              scale = scales == nullptr ? 1.0f : scales[row * scale_stride];
   for (int64_t i = threadIdx.x; i < c.classes; i += kThreads) {
     float gradient = 0;
     if (label >= 0) {
@@ -58,6 +59,12 @@ void cross_entropy_gradient(const CrossEntropy& c, void* out, const float* scale
                             int64_t scale_stride) {
   launch(gradient_rows, grid_for(c.rows, 1, INT32_MAX), dim3(kThreads), 0, c, out, scales,
          scale_stride);
+}
+
+// An element is read and written by one thread.
+void cross_entropy_in_place(const CrossEntropy& c, void* logits) {
+  cross_entropy(c);
+  cross_entropy_gradient(c, logits, nullptr, 0);
 }
 
 }  // namespace fms_accel::cuda

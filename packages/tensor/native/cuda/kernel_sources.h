@@ -31,6 +31,7 @@ void softmax_gradient(bool logarithm, const Loop& kept, int64_t length, const Ro
 void cross_entropy(const CrossEntropy&);
 void cross_entropy_gradient(const CrossEntropy&, void* out, const float* scales,
                             int64_t scale_stride);
+void cross_entropy_in_place(const CrossEntropy&, void* logits);
 
 // indexing.cu
 void gather(const IndexedLines&);

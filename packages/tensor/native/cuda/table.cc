@@ -38,6 +38,7 @@ const Kernels kKernels = {
     .adamw = adamw,
     .cross_entropy = cross_entropy,
     .cross_entropy_gradient = cross_entropy_gradient,
+    .cross_entropy_in_place = cross_entropy_in_place,
 };
 
 }  // namespace fms_accel::cuda

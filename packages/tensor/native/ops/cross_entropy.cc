@@ -100,4 +100,20 @@ Tensor cross_entropy_gradient(const Tensor& logits, const Tensor& labels, const 
   return result;
 }
 
+Tensor cross_entropy_in_place(const Tensor& logits, const Tensor& labels, int64_t ignore_index) {
+  check_writable("crossEntropyInPlace", logits);
+  check(logits.is_contiguous(), "crossEntropyInPlace: expected contiguous logits");
+  const Tensor checked = checked_labels(logits, labels, ignore_index);
+  const Tensor losses = empty({logits.shape[0]}, DType::kFloat32, logits.device());
+  const Tensor logsumexp = empty_like(losses);
+  CrossEntropy c = arguments(logits, checked, logsumexp);
+  c.losses = losses.data<float>();
+  if (logits.numel() > 0) {
+    kernels_of(logits).cross_entropy_in_place(c, logits.raw());
+  } else {
+    fill(losses, 0);
+  }
+  return losses;
+}
+
 }  // namespace fms_accel::ops

@@ -17,5 +17,7 @@ CrossEntropyResult cross_entropy(const Tensor& logits, const Tensor& labels, int
 // `gradient` (float32) has one element or one for each row.
 Tensor cross_entropy_gradient(const Tensor& logits, const Tensor& labels, const Tensor& logsumexp,
                               int64_t ignore_index, const Tensor& gradient, double scale);
+// The losses [rows] of contiguous logits, in whose place comes the gradient of the losses' sum.
+Tensor cross_entropy_in_place(const Tensor& logits, const Tensor& labels, int64_t ignore_index);
 
 }  // namespace fms_accel::ops

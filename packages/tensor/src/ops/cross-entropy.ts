@@ -34,3 +34,16 @@ export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntro
     ),
   ]);
 }
+
+/**
+ * `crossEntropy(logits, labels, { reduction: "sum" })` and its gradient at once, without a tape: the gradient [rows, classes] overwrites
+ * `logits`, which are the largest tensor of a training step. Returns the sum, a float32 scalar. Throws TensorError for logits that are not
+ * contiguous or may not be written to, and for what `crossEntropy` refuses.
+ */
+export function crossEntropyInPlace(
+  logits: Tensor,
+  labels: Tensor,
+  { ignoreIndex = -100 }: Pick<CrossEntropyOptions, "ignoreIndex"> = {},
+): Tensor {
+  return sum(new Tensor(native.crossEntropyInPlace(logits.handle, labels.handle, ignoreIndex)));
+}

@@ -4,8 +4,7 @@ import type { Optimizer } from "../optimizer/optimizer.ts";
 import type { Batch } from "../slots.ts";
 import { batchInputs } from "./batch.ts";
 import type { DeferredValues } from "./pending-values.ts";
-import type { StepParts, StepReport } from "./train-step.ts";
-import type { StepEvents } from "./training-run.ts";
+import type { StepEvents, StepParts, StepReport } from "./train-step.ts";
 
 type KnownOfStep = Omit<StepReport, "isPending" | "loss" | "gradNorm" | "updated">;
 

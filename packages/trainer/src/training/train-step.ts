@@ -14,6 +14,15 @@ import type { LossScaler } from "../optimizer/loss-scaler.ts";
 import type { Batch, LossFunction } from "../slots.ts";
 import { batchInputs } from "./batch.ts";
 
+/** Called inside a step, in this order. */
+export interface StepEvents {
+  afterBatch(): Promise<void>;
+  beforeUpdate(): Promise<void>;
+  afterUpdate(): Promise<void>;
+  /** Whether somebody listens to these. */
+  areHeard?(): boolean;
+}
+
 /** What one optimiser step did. Of a step on a GPU, looking at `loss`, `gradNorm` or `updated` waits for it. */
 export interface StepReport {
   /** Whether looking at them would wait now. */

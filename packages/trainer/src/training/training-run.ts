@@ -7,20 +7,11 @@ import { samplesIn } from "./batch.ts";
 import { computeStep, DeferredStep } from "./deferred-step.ts";
 import { PendingValues } from "./pending-values.ts";
 import type { StepGraphs } from "./step-graphs.ts";
-import { accumulateGradient, finishGradient, type StepParts, type StepReport } from "./train-step.ts";
+import { accumulateGradient, finishGradient, type StepEvents, type StepParts, type StepReport } from "./train-step.ts";
 
 /** A rank without a share in the last round of an epoch has a batch without rows: nothing of it was masked. */
 function countMasked(batches: readonly Batch[]): number {
   return batches.filter((batch) => batch.trainableTokens === 0 && batch.tokens > 0).length;
-}
-
-/** Called inside a step, in this order. */
-export interface StepEvents {
-  afterBatch(): Promise<void>;
-  beforeUpdate(): Promise<void>;
-  afterUpdate(): Promise<void>;
-  /** Whether somebody listens to these. */
-  areHeard?(): boolean;
 }
 
 /** The moving parts of a run: optimiser, schedule and loss scale, and how a step uses them. */
