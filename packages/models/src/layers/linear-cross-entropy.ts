@@ -25,7 +25,7 @@ export interface LinearCrossEntropyOptions {
   readonly chunkRows?: number | undefined;
 }
 
-/** A chunk of logits and its gradient are the largest tensors of a training step: this many bytes each, at most. */
+/** A chunk of logits is the largest tensor of a training step: so many bytes at most. Where they are transformed, their gradient takes as many again. */
 const CHUNK_BYTES = 128 * 2 ** 20;
 
 /** Chunks are multiples of it: a whole number of the matrix kernels' blocks. */
