@@ -12,7 +12,8 @@ import {
   type TokenizerFiles,
 } from "./files.ts";
 import { boundaryTokens } from "./post-processor.ts";
-import { PreTrainedTokenizer, type Side } from "./pretrained-tokenizer.ts";
+import type { Side } from "./encoding.ts";
+import { PreTrainedTokenizer } from "./pretrained-tokenizer.ts";
 import { readDeclaredTokens, specialToken, type AddedToken, type DeclaredTokens } from "./special-tokens.ts";
 
 export interface TokenizerLoadOptions {

@@ -1,4 +1,7 @@
 import type { Encoding as NativeEncoding } from "tokenizers";
+import { TokenizerError } from "./errors.ts";
+
+export type Side = "left" | "right";
 
 /** A text as tokens. All lists have one entry a token; they are made when they are read. */
 export class Encoding {
@@ -71,6 +74,28 @@ export class Encoding {
       this.#native,
       this.#kept === undefined ? positions : positions.map((position) => this.#kept?.[position] ?? position),
     );
+  }
+
+  /**
+   * At most `limit` tokens: those of the text are cut, never the special ones around it. @throws TokenizerError where there is no room for
+   * these, and for pairs.
+   */
+  truncated(limit: number, side: Side): Encoding {
+    if (this.length <= limit) {
+      return this;
+    }
+    const sequence = this.sequenceIds;
+    const special = sequence.filter((id) => id === null).length;
+    const room = limit - special;
+    if (room < 0) {
+      throw new TokenizerError(`maxLength ${limit} leaves no room for the ${special} special tokens of a sequence`);
+    }
+    if (sequence.includes(1)) {
+      throw new TokenizerError("Truncation of pairs is not supported; encode the sequences one by one");
+    }
+    const text = sequence.flatMap((id, position) => (id === null ? [] : [position]));
+    const kept = new Set(side === "right" ? text.slice(0, room) : text.slice(text.length - room));
+    return this.select(sequence.flatMap((id, position) => (id === null || kept.has(position) ? [position] : [])));
   }
 
   /** Position of the token that holds a character (in code points) of the text or, with `sequence` 1, of its pair. */

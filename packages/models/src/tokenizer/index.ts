@@ -4,14 +4,8 @@ export type { TokenizerLoadOptions } from "./auto-tokenizer.ts";
 
 // Text and ids
 export { PreTrainedTokenizer } from "./pretrained-tokenizer.ts";
-export type {
-  ApplyChatTemplateOptions,
-  DecodeOptions,
-  EncodedChat,
-  EncodeOptions,
-  Side,
-} from "./pretrained-tokenizer.ts";
-export type { Encoding } from "./encoding.ts";
+export type { ApplyChatTemplateOptions, DecodeOptions, EncodedChat, EncodeOptions } from "./tokenizer-options.ts";
+export type { Encoding, Side } from "./encoding.ts";
 export type { AddedToken, SpecialTokenName } from "./special-tokens.ts";
 export type { AddedTokenEntry } from "./definition/definition.ts";
 

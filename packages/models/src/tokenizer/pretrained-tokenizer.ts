@@ -12,51 +12,13 @@ import { cleanUpTokenization } from "./clean-up.ts";
 import { DecodeStream, type DecodeStreamOptions } from "./decode-stream.ts";
 import type { AddedTokenEntry } from "./definition/definition.ts";
 import { LARGEST_ID } from "./definition/place.ts";
-import { Encoding } from "./encoding.ts";
+import { Encoding, type Side } from "./encoding.ts";
 import { ChatTemplateError, TokenizerError } from "./errors.ts";
 import type { TokenizerFiles } from "./files.ts";
-import { boundaryPostProcessor } from "./post-processor.ts";
 import { saveTokenizer } from "./save.ts";
-import { specialToken, SPECIAL_TOKEN_NAMES, type AddedToken, type SpecialTokenName } from "./special-tokens.ts";
-
-export type Side = "left" | "right";
-
-export interface EncodeOptions {
-  /** A second sequence, as in question and context. */
-  readonly pair?: string;
-  /** Let the post-processor add its special tokens. Default true. */
-  readonly addSpecialTokens?: boolean;
-  /** Cut to `maxLength` tokens, special ones included, on the `truncationSide`. Default false. */
-  readonly truncation?: boolean;
-  /** Default: `modelMaxLength`. */
-  readonly maxLength?: number;
-}
-
-export interface DecodeOptions {
-  /** Leave special tokens out. Default false. */
-  readonly skipSpecialTokens?: boolean;
-  /** Remove spaces before punctuation. Default: as the configuration says. Has no effect on BPE tokenizers, as in Transformers 5. */
-  readonly cleanUpTokenizationSpaces?: boolean;
-  /** Leave out ids that stand for no token, in place of an error: a model may have more rows than its tokenizer has tokens. */
-  readonly skipUnknownIds?: boolean;
-}
-
-export interface ApplyChatTemplateOptions extends ChatTemplateOptions {
-  /** Default true; false gives the text alone. */
-  readonly tokenize?: boolean;
-  /** Also tell which tokens `{% generation %}` blocks wrote. A template without such blocks gives zeros. */
-  readonly returnAssistantTokensMask?: boolean;
-  /** Cut to `maxLength` tokens. Default false. */
-  readonly truncation?: boolean;
-  readonly maxLength?: number;
-}
-
-export interface EncodedChat extends RenderedChat {
-  readonly encoding: Encoding;
-  readonly ids: readonly number[];
-  /** 1 for tokens that the assistant wrote; only with `returnAssistantTokensMask`. */
-  readonly assistantMask: readonly number[] | undefined;
-}
+import { type NewSpecialTokens, requireToken, SpecialTokenTable } from "./special-token-table.ts";
+import type { AddedToken } from "./special-tokens.ts";
+import type { ApplyChatTemplateOptions, DecodeOptions, EncodeOptions, EncodedChat } from "./tokenizer-options.ts";
 
 /** What a tokenizer is built from; `AutoTokenizer` reads it from a directory. */
 export interface TokenizerParts {
@@ -82,14 +44,11 @@ export interface TokenizerParts {
 export class PreTrainedTokenizer {
   readonly #files: TokenizerFiles;
   readonly #backend: Backend;
-  readonly #named: Map<string, string>;
-  #extra: readonly string[];
+  readonly #special: SpecialTokenTable;
   #templates: ChatTemplates;
-  #addBosToken: boolean;
-  #addEosToken: boolean;
   readonly #cleansUp: boolean;
   /** What differs from the files, for saving. */
-  readonly #changed = { tokens: false, processor: false, templates: false, settings: false };
+  readonly #changed = { templates: false, settings: false };
   #modelMaxLength: number;
   #paddingSide: Side;
   #truncationSide: Side;
@@ -99,14 +58,11 @@ export class PreTrainedTokenizer {
   constructor(parts: TokenizerParts) {
     this.#files = parts.files;
     this.#backend = parts.backend;
-    this.#named = new Map(parts.named);
-    this.#extra = parts.extra;
+    this.#special = new SpecialTokenTable(parts);
     this.#templates = parts.templates;
     this.#modelMaxLength = parts.modelMaxLength;
     this.#paddingSide = parts.paddingSide;
     this.#truncationSide = parts.truncationSide;
-    this.#addBosToken = parts.addBosToken;
-    this.#addEosToken = parts.addEosToken;
     this.#cleansUp = parts.cleanUpTokenizationSpaces && (parts.cleansBpe || !this.#isBpe);
     this.warnings = parts.warnings;
   }
@@ -170,77 +126,55 @@ export class PreTrainedTokenizer {
   // ---- Special tokens
 
   get bosToken(): string | undefined {
-    return this.#named.get("bos_token");
+    return this.#special.get("bos_token");
   }
   set bosToken(token: string | undefined) {
-    this.#name("bos_token", token);
+    this.#special.name("bos_token", token);
   }
   get eosToken(): string | undefined {
-    return this.#named.get("eos_token");
+    return this.#special.get("eos_token");
   }
   set eosToken(token: string | undefined) {
-    this.#name("eos_token", token);
+    this.#special.name("eos_token", token);
   }
   get padToken(): string | undefined {
-    return this.#named.get("pad_token");
+    return this.#special.get("pad_token");
   }
   set padToken(token: string | undefined) {
-    this.#name("pad_token", token);
+    this.#special.name("pad_token", token);
   }
   get unkToken(): string | undefined {
-    return this.#named.get("unk_token");
+    return this.#special.get("unk_token");
   }
   set unkToken(token: string | undefined) {
-    this.#name("unk_token", token);
+    this.#special.name("unk_token", token);
   }
   get bosTokenId(): number | undefined {
-    return this.#idOfNamed("bos_token");
+    return this.#special.idOf("bos_token");
   }
   get eosTokenId(): number | undefined {
-    return this.#idOfNamed("eos_token");
+    return this.#special.idOf("eos_token");
   }
   get padTokenId(): number | undefined {
-    return this.#idOfNamed("pad_token");
+    return this.#special.idOf("pad_token");
   }
   get unkTokenId(): number | undefined {
-    return this.#idOfNamed("unk_token");
-  }
-
-  #idOfNamed(name: string): number | undefined {
-    const token = this.#named.get(name);
-    return token === undefined ? undefined : this.#backend.tokenToId(token);
-  }
-
-  #name(name: SpecialTokenName, token: string | undefined): void {
-    if (token !== undefined && this.#backend.tokenToId(token) === undefined) {
-      throw new TokenizerError(
-        `${JSON.stringify(token)} is not in the vocabulary and cannot be the ${name}; add it with addSpecialTokens`,
-      );
-    }
-    if (token === undefined) {
-      this.#named.delete(name);
-    } else {
-      this.#named.set(name, token);
-    }
-    this.#changed.tokens = true;
-    if (this.#changed.processor && (name === "bos_token" || name === "eos_token")) {
-      this.setBoundaryTokens(this.#addBosToken, this.#addEosToken);
-    }
+    return this.#special.idOf("unk_token");
   }
 
   /** Named special tokens by HF's names (`bos_token`, …), those of the model alone included. */
   get specialTokensMap(): ReadonlyMap<string, string> {
-    return new Map(this.#named);
+    return new Map(this.#special.named);
   }
 
   /** Special tokens without names (`extra_special_tokens`, earlier `additional_special_tokens`). */
   get additionalSpecialTokens(): readonly string[] {
-    return this.#extra;
+    return this.#special.extra;
   }
 
   /** All special tokens, named ones first, each once. */
   get allSpecialTokens(): readonly string[] {
-    return [...new Set([...this.#named.values(), ...this.#extra])];
+    return [...new Set([...this.#special.named.values(), ...this.#special.extra])];
   }
 
   get allSpecialIds(): readonly number[] {
@@ -251,95 +185,47 @@ export class PreTrainedTokenizer {
    * Names special tokens and adds those that are not in the vocabulary, with ids from `length` on. Returns how many are new;
    * the model's embeddings then need as many further rows.
    */
-  addSpecialTokens(
-    tokens: Partial<Readonly<Record<SpecialTokenName, string>>> & {
-      readonly additional_special_tokens?: readonly string[];
-    },
-  ): number {
-    const additional = tokens.additional_special_tokens;
-    const named = Object.entries(tokens).filter(([name]) => name !== "additional_special_tokens");
-    for (const [name, token] of named) {
-      if (!SPECIAL_TOKEN_NAMES.some((known) => known === name)) {
-        throw new TokenizerError(
-          `${JSON.stringify(name)} is no special token's name; they are ${SPECIAL_TOKEN_NAMES.join(", ")} and additional_special_tokens`,
-        );
-      }
-      requireToken(token, name);
-    }
-    additional?.forEach((token) => requireToken(token, "additional_special_tokens"));
-    const contents = [...named.map(([, token]) => String(token)), ...(additional ?? [])];
-    const added = this.#add([...new Set(contents)].map(specialToken));
-    for (const [name, token] of named) {
-      this.#named.set(name, String(token));
-    }
-    if (additional !== undefined) {
-      this.#extra = [...additional];
-    }
-    this.#changed.tokens = true;
-    if (this.#changed.processor && ("bos_token" in tokens || "eos_token" in tokens)) {
-      this.setBoundaryTokens(this.#addBosToken, this.#addEosToken);
-    }
-    return added;
+  addSpecialTokens(tokens: NewSpecialTokens): number {
+    return this.#special.add(tokens);
   }
 
   /** Adds tokens that are matched in the text as a whole. Returns how many are new to the vocabulary. */
   addTokens(tokens: readonly (string | (Partial<AddedToken> & { readonly content: string }))[]): number {
-    const complete = tokens.map((token): AddedToken => {
-      const given = typeof token === "string" ? { content: token } : token;
-      requireToken(given.content, "addTokens");
-      return {
-        singleWord: false,
-        lstrip: false,
-        rstrip: false,
-        normalized: given.special !== true,
-        special: false,
-        ...given,
-      };
-    });
-    return this.#add(complete);
-  }
-
-  #add(tokens: readonly AddedToken[]): number {
-    if (tokens.length === 0) {
-      return 0;
-    }
-    this.#changed.tokens = true;
-    return this.#backend.add(tokens);
+    return this.#special.addPlain(
+      tokens.map((token): AddedToken => {
+        const given = typeof token === "string" ? { content: token } : token;
+        requireToken(given.content, "addTokens");
+        return {
+          singleWord: false,
+          lstrip: false,
+          rstrip: false,
+          normalized: given.special !== true,
+          special: false,
+          ...given,
+        };
+      }),
+    );
   }
 
   /** Whether the post-processor puts the beginning token first. Setting it replaces the post-processor of tokenizer.json. */
   get addBosToken(): boolean {
-    return this.#addBosToken;
+    return this.#special.addBosToken;
   }
   set addBosToken(value: boolean) {
-    this.setBoundaryTokens(value, this.#addEosToken);
+    this.setBoundaryTokens(value, this.addEosToken);
   }
 
   /** Whether the post-processor puts the end token last. Setting it replaces the post-processor of tokenizer.json. */
   get addEosToken(): boolean {
-    return this.#addEosToken;
+    return this.#special.addEosToken;
   }
   set addEosToken(value: boolean) {
-    this.setBoundaryTokens(this.#addBosToken, value);
+    this.setBoundaryTokens(this.addBosToken, value);
   }
 
   /** Sets `addBosToken` and `addEosToken` at once. @throws TokenizerError where a token that is asked for has no name. */
   setBoundaryTokens(addBosToken: boolean, addEosToken: boolean): void {
-    const bos = addBosToken ? this.#boundaryToken("bos_token") : undefined;
-    const eos = addEosToken ? this.#boundaryToken("eos_token") : undefined;
-    this.#backend.setPostProcessor(boundaryPostProcessor(bos, eos));
-    this.#addBosToken = addBosToken;
-    this.#addEosToken = addEosToken;
-    this.#changed.processor = true;
-  }
-
-  #boundaryToken(name: SpecialTokenName): { readonly token: string; readonly id: number } {
-    const token = this.#named.get(name);
-    const id = this.#idOfNamed(name);
-    if (token === undefined || id === undefined) {
-      throw new TokenizerError(`This tokenizer has no ${name} that could be added to sequences`);
-    }
-    return { token, id };
+    this.#special.setBoundaries(addBosToken, addEosToken);
   }
 
   // ---- Settings
@@ -382,7 +268,7 @@ export class PreTrainedTokenizer {
     }
     const limit = this.#limit(options);
     const encoding = new Encoding(await this.#backend.encode(text, options.pair, options.addSpecialTokens ?? true));
-    return truncated(encoding, limit, this.#truncationSide);
+    return encoding.truncated(limit, this.#truncationSide);
   }
 
   /** Encodes texts, or pairs of texts, in parallel. */
@@ -397,16 +283,12 @@ export class PreTrainedTokenizer {
     });
     const limit = this.#limit(options);
     const encodings = await this.#backend.encodeBatch(texts, options.addSpecialTokens ?? true);
-    return encodings.map((encoding) => truncated(new Encoding(encoding), limit, this.#truncationSide));
+    return encodings.map((encoding) => new Encoding(encoding).truncated(limit, this.#truncationSide));
   }
 
-  #limit(options: {
-    readonly truncation?: boolean;
-    readonly maxLength?: number;
-    readonly pair?: string;
-  }): number | undefined {
+  #limit(options: EncodeOptions): number {
     if (options.truncation !== true) {
-      return undefined;
+      return Infinity;
     }
     const limit = options.maxLength ?? this.#modelMaxLength;
     if (!(limit > 0)) {
@@ -479,7 +361,7 @@ export class PreTrainedTokenizer {
 
   /** Renders a conversation without encoding it. @throws ChatTemplateError */
   renderChatTemplate(messages: readonly ChatMessage[], options: ChatTemplateOptions = {}): RenderedChat {
-    return renderChat(messages, this.getChatTemplate(options), options, this.#named);
+    return renderChat(messages, this.getChatTemplate(options), options, this.#special.named);
   }
 
   /**
@@ -543,15 +425,15 @@ export class PreTrainedTokenizer {
     return saveTokenizer(directory, {
       files: this.#files,
       backend: this.#backend,
-      named: this.#named,
-      extra: this.#extra,
+      named: this.#special.named,
+      extra: this.#special.extra,
       templates: this.#templates,
       settings: {
         modelMaxLength: this.#modelMaxLength,
         paddingSide: this.#paddingSide,
         truncationSide: this.#truncationSide,
       },
-      changed: this.#changed,
+      changed: { ...this.#changed, ...this.#special.changed },
     });
   }
 }
@@ -562,34 +444,9 @@ function requireText(value: unknown, where: string): void {
   }
 }
 
-function requireToken(value: unknown, where: string): void {
-  if (typeof value !== "string" || value === "" || !value.isWellFormed()) {
-    throw new TokenizerError(`${where}: expected a token, found ${JSON.stringify(value) ?? typeof value}`);
-  }
-}
-
 function requireSide(side: Side, name: string): Side {
   if (side !== "left" && side !== "right") {
     throw new TokenizerError(`${name} must be "left" or "right", not ${JSON.stringify(side)}`);
   }
   return side;
-}
-
-/** Cuts tokens of the text, never the special ones around it. */
-function truncated(encoding: Encoding, limit: number | undefined, side: Side): Encoding {
-  if (limit === undefined || encoding.length <= limit) {
-    return encoding;
-  }
-  const sequence = encoding.sequenceIds;
-  const special = sequence.filter((id) => id === null).length;
-  const room = limit - special;
-  if (room < 0) {
-    throw new TokenizerError(`maxLength ${limit} leaves no room for the ${special} special tokens of a sequence`);
-  }
-  if (sequence.includes(1)) {
-    throw new TokenizerError("Truncation of pairs is not supported; encode the sequences one by one");
-  }
-  const text = sequence.flatMap((id, position) => (id === null ? [] : [position]));
-  const kept = new Set(side === "right" ? text.slice(0, room) : text.slice(text.length - room));
-  return encoding.select(sequence.flatMap((id, position) => (id === null || kept.has(position) ? [position] : [])));
 }
