@@ -8,11 +8,13 @@ interface TensorBuffer {
 
 type Buffer = TensorBuffer | HostBuffer;
 
+type Reduction = "sum" | "max" | "min";
+
 /** A communicator, as the trainer wants it. */
 export interface MeetingRank {
   readonly rank: number;
   readonly size: number;
-  allReduce(buffer: Buffer): Promise<void>;
+  allReduce(buffer: Buffer, operation?: Reduction): Promise<void>;
   broadcast(): Promise<void>;
   barrier(): Promise<void>;
   close(): Promise<void>;
@@ -33,21 +35,28 @@ export function meetingRanks(size: number): MeetingRank[] {
   return Array.from({ length: size }, (_, rank) => ({
     rank,
     size,
-    allReduce: (buffer) => meet(rank, buffer, addUp),
+    allReduce: (buffer, operation = "sum") => meet(rank, buffer, (buffers) => reduceAll(buffers, operation)),
     broadcast: () => Promise.reject(new Error("not needed here")),
     barrier: () => meet(rank, new Uint8Array(), () => {}),
     close: () => Promise.resolve(),
   }));
 }
 
-function addUp(buffers: Buffer[]): void {
+const reductions: Readonly<Record<Reduction, (values: readonly number[]) => number>> = {
+  sum: (values) => values.reduce((total, one) => total + one, 0),
+  max: (values) => Math.max(...values),
+  min: (values) => Math.min(...values),
+};
+
+function reduceAll(buffers: Buffer[], operation: Reduction): void {
   const values = buffers.map((buffer) =>
     "toFloat32Array" in buffer ? buffer.toFloat32Array() : Float64Array.from(buffer),
   );
-  const sum = values[0]?.map((_, index) => values.reduce((total, one) => total + (one[index] ?? 0), 0));
-  if (sum === undefined) return;
+  const reduce = reductions[operation];
+  const result = values[0]?.map((_, index) => reduce(values.map((one) => one[index] ?? Number.NaN)));
+  if (result === undefined) return;
   for (const buffer of buffers) {
-    if ("toFloat32Array" in buffer) buffer.copyFrom(Float32Array.from(sum));
-    else buffer.set(sum);
+    if ("toFloat32Array" in buffer) buffer.copyFrom(Float32Array.from(result));
+    else buffer.set(result);
   }
 }

@@ -35,7 +35,7 @@ export interface Session<Model> {
   readonly flopsPerPosition: number;
   /** `performance.now()` at its beginning. */
   readonly startedAt: number;
-  /** Done by this process, in this session. */
+  /** Done by all ranks, in this session. */
   steps: number;
   samples: number;
   tokens: number;

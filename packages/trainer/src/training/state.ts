@@ -17,9 +17,9 @@ export interface TrainerState {
   evalSteps: number;
   saveSteps: number;
   trainBatchSize: number;
-  /** Tokens of training samples read so far, padding not counted. */
+  /** Tokens of training samples read so far by all ranks, padding not counted. */
   numInputTokensSeen: number;
-  /** Floating-point operations so far, by the usual estimate of 6 × tokens × parameters without embeddings. */
+  /** Floating-point operations of all ranks so far, by the usual estimate of 6 × tokens × parameters without embeddings. */
   totalFlos: number;
   logHistory: LogEntry[];
   bestMetric: number | null;
@@ -31,7 +31,7 @@ export interface TrainerState {
   statefulCallbacks: Record<string, unknown>;
 }
 
-/** What the trainer is to do next; Hugging Face's TrainerControl. Callbacks may set any of it. */
+/** What the trainer is to do next; Hugging Face's TrainerControl. Callbacks may set any of it; what one rank sets holds on all. */
 export interface TrainerControl {
   shouldTrainingStop: boolean;
   shouldEpochStop: boolean;

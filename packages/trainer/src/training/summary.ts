@@ -3,7 +3,7 @@ import type { EvaluationResult } from "./evaluate.ts";
 import type { Session } from "./session.ts";
 import type { LogEntry, TrainerState } from "./state.ts";
 
-/** The last entry of log_history, by Hugging Face's names. Speeds are of this process since it began or resumed. */
+/** The last entry of log_history, by Hugging Face's names. Speeds are of all ranks since the run began or was resumed. */
 export function trainingMetrics<Model>(session: Session<Model>, state: TrainerState): LogEntry {
   const seconds = (performance.now() - session.startedAt) / 1000;
   const { losses, counters } = session.loop;

@@ -13,6 +13,7 @@ import { sumOverRanks, type Communicator } from "../communicator.ts";
 import type { LossScaler } from "../optimizer/loss-scaler.ts";
 import type { Batch, LossFunction } from "../slots.ts";
 import { batchInputs } from "./batch.ts";
+import type { StepCounts } from "./step-counts.ts";
 
 /** Called inside a step, in this order. */
 export interface StepEvents {
@@ -23,8 +24,8 @@ export interface StepEvents {
   areHeard?(): boolean;
 }
 
-/** What one optimiser step did. Of a step on a GPU, looking at `loss`, `gradNorm` or `updated` waits for it. */
-export interface StepReport {
+/** What one optimiser step did, on all ranks. Of a step on a GPU, looking at `loss`, `gradNorm` or `updated` waits for it. */
+export interface StepReport extends StepCounts {
   /** Whether looking at them would wait now. */
   readonly isPending?: boolean;
   /** Mean cross entropy over the trainable tokens of the step; 0 when there are none. */
@@ -32,16 +33,6 @@ export interface StepReport {
   /** Norm of the gradient before clipping; `undefined` when there was no gradient. */
   readonly gradNorm: number | undefined;
   readonly learningRate: number;
-  /** num_items_in_batch: over all micro-batches and ranks. */
-  readonly trainableTokens: number;
-  /** Tokens read by this rank, padding not counted. */
-  readonly inputTokens: number;
-  /** Samples read by this rank. */
-  readonly samples: number;
-  /** Positions computed by this rank, padding included. */
-  readonly positions: number;
-  /** Micro-batches of this rank without a trainable token. */
-  readonly maskedBatches: number;
   /** Whether the optimiser moved the weights. */
   readonly updated: boolean;
   /** Wall time of the step without reading its data, in seconds; on a GPU, until its work was enqueued. */
@@ -61,25 +52,21 @@ export interface StepParts<Model> {
   readonly maxGradNorm: number;
 }
 
-export interface AccumulatedGradient {
-  readonly loss: number;
-  readonly trainableTokens: number;
-}
-
 /**
  * Adds the gradient of a step's micro-batches up in `parameter.grad`. The summed cross entropy of each is divided by the trainable tokens of
  * the whole step over all ranks, so any split of the same samples into micro-batches and ranks gives the same gradient.
  *
+ * @param trainableTokens of the step, over all ranks
  * @param afterBatch called between micro-batches
+ * @returns the loss of the step
  */
 export async function accumulateGradient<Model>(
   parts: StepParts<Model>,
   batches: readonly Batch[],
+  trainableTokens: number,
   afterBatch: () => Promise<void>,
-): Promise<AccumulatedGradient> {
+): Promise<number> {
   const { model, loss: lossOf, device, autocastDtype, scaler, communicator } = parts;
-  const ownTokens = batches.reduce((sum, batch) => sum + batch.trainableTokens, 0);
-  const trainableTokens = await sumOverRanks(communicator, ownTokens);
   const losses = [];
   for (const [index, batch] of batches.entries()) {
     if (batch.trainableTokens > 0) {
@@ -98,10 +85,7 @@ export async function accumulateGradient<Model>(
     sum += loss.item();
     loss.dispose();
   }
-  return {
-    loss: await sumOverRanks(communicator, sum),
-    trainableTokens,
-  };
+  return sumOverRanks(communicator, sum);
 }
 
 /** Every rank ends with the same gradients: a parameter that had none on this rank but has on another begins with zeros. */

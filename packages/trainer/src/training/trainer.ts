@@ -16,6 +16,7 @@ import type { LossScaler } from "../optimizer/loss-scaler.ts";
 import { FileLogger } from "../reporting/file-logger.ts";
 import { TerminalReporter } from "../reporting/terminal-reporter.ts";
 import type { Batch, DataLoader, LossFunction, TrainableModel } from "../slots.ts";
+import { agreeOverRanks } from "./agreement.ts";
 import { groupIntoSteps } from "./batch.ts";
 import { CallbackList, type TrainerCallback, type TrainerEvent } from "./callbacks.ts";
 import { describeCounters } from "./counters.ts";
@@ -91,7 +92,10 @@ export class Trainer<Model extends TrainableModel = TrainableModel> {
     this.#callbacks.add(callback);
   }
 
-  /** Ends the run after the step under way, with a checkpoint to go on from. Safe to call from a signal handler or a callback. */
+  /**
+   * Ends the run after the step under way, with a checkpoint to go on from. Safe to call from a signal handler or a callback. On one of several
+   * ranks it ends them all, after the same step.
+   */
   requestStop(): void {
     this.#stopRequested = true;
   }
@@ -151,7 +155,7 @@ export class Trainer<Model extends TrainableModel = TrainableModel> {
       await this.#callbacks.emit("onTrainBegin", { ...this.#event(), resumedFrom: session.resumedFrom });
       if (this.args.evalOnStart && session.resumedFrom === undefined) await this.evaluate();
       while (
-        !this.#mustStop(session) &&
+        !(await this.#mustStop(session)) &&
         !this.control.shouldTrainingStop &&
         (this.state.globalStep < plan.maxSteps || !loop.epochEnded)
       ) {
@@ -191,7 +195,7 @@ export class Trainer<Model extends TrainableModel = TrainableModel> {
         await this.#callbacks.emit("onStepEnd", { ...this.#event(), step });
         await this.#logEvaluateSave(session);
         await yieldToEventLoop();
-        if (this.#mustStop(session)) return;
+        if (await this.#mustStop(session)) return;
         isOver = !this.control.shouldEpochStop && !this.control.shouldTrainingStop;
         if (!isOver) break;
       }
@@ -204,9 +208,14 @@ export class Trainer<Model extends TrainableModel = TrainableModel> {
   }
 
   /** A stop that was asked for counts between steps, while there are steps to come. */
-  #mustStop(session: Session<Model>): boolean {
-    if (this.#stopRequested && this.state.globalStep < session.plan.maxSteps) session.stopped = true;
+  async #mustStop(session: Session<Model>): Promise<boolean> {
+    if (!session.stopped && this.state.globalStep < session.plan.maxSteps) session.stopped = await this.#agree();
     return session.stopped;
+  }
+
+  /** Called where callbacks had a turn and something depends on it. Returns whether a stop is asked for. */
+  #agree(): Promise<boolean> {
+    return agreeOverRanks(this.#communicator, this.control, this.#stopRequested);
   }
 
   async #trainStep(session: Session<Model>, batches: readonly Batch[]): Promise<StepReport> {
@@ -281,10 +290,17 @@ export class Trainer<Model extends TrainableModel = TrainableModel> {
 
   async #logEvaluateSave(session: Session<Model>): Promise<void> {
     const { control } = this;
+    await this.#agree();
     if (control.shouldLog || control.shouldEvaluate || control.shouldSave) this.#settle(session);
-    if (control.shouldLog) await this.#logTraining(session);
+    if (control.shouldLog) {
+      await this.#logTraining(session);
+      await this.#agree();
+    }
     control.shouldLog = false;
-    if (control.shouldEvaluate) await this.evaluate();
+    if (control.shouldEvaluate) {
+      await this.evaluate();
+      await this.#agree();
+    }
     control.shouldEvaluate = false;
     if (control.shouldSave) await this.#saveCheckpoint(session);
     control.shouldSave = false;

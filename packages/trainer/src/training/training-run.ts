@@ -3,16 +3,11 @@ import type { LossScaler } from "../optimizer/loss-scaler.ts";
 import type { Optimizer } from "../optimizer/optimizer.ts";
 import type { Schedule } from "../schedules.ts";
 import type { Batch } from "../slots.ts";
-import { samplesIn } from "./batch.ts";
 import { computeStep, DeferredStep } from "./deferred-step.ts";
 import { PendingValues } from "./pending-values.ts";
 import type { StepGraphs } from "./step-graphs.ts";
+import { countStep } from "./step-counts.ts";
 import { accumulateGradient, finishGradient, type StepEvents, type StepParts, type StepReport } from "./train-step.ts";
-
-/** A rank without a share in the last round of an epoch has a batch without rows: nothing of it was masked. */
-function countMasked(batches: readonly Batch[]): number {
-  return batches.filter((batch) => batch.trainableTokens === 0 && batch.tokens > 0).length;
-}
 
 /** The moving parts of a run: optimiser, schedule and loss scale, and how a step uses them. */
 export class TrainingRun<Model> {
@@ -49,31 +44,21 @@ export class TrainingRun<Model> {
   async step(batches: readonly Batch[], events: StepEvents): Promise<StepReport> {
     const started = performance.now();
     const learningRate = this.schedule(this.scheduleStep);
-    const known = {
-      learningRate,
-      inputTokens: batches.reduce((sum, batch) => sum + batch.tokens, 0),
-      samples: batches.reduce((sum, batch) => sum + samplesIn(batch), 0),
-      positions: batches.reduce((sum, { shape: [rows, width] }) => sum + rows * width, 0),
-    };
-    const ownTokens = batches.reduce((sum, batch) => sum + batch.trainableTokens, 0);
-    if (this.defersValues && ownTokens > 0) {
+    const counts = await countStep(batches, this.parts.communicator);
+    const { trainableTokens } = counts;
+    if (this.defersValues && trainableTokens > 0) {
       this.optimizer.setLearningRate(learningRate);
-      const values = await this.#compute(batches, ownTokens, events);
+      const values = await this.#compute(batches, trainableTokens, events);
       this.scheduleStep++;
       return new DeferredStep(
-        {
-          ...known,
-          trainableTokens: ownTokens,
-          maskedBatches: countMasked(batches),
-          seconds: (performance.now() - started) / 1000,
-        },
+        { ...counts, learningRate, seconds: (performance.now() - started) / 1000 },
         this.#pending.add(values),
       );
     }
-    const gradient = await accumulateGradient(this.parts, batches, () => events.afterBatch());
+    const loss = await accumulateGradient(this.parts, batches, trainableTokens, () => events.afterBatch());
     let gradNorm: number | undefined;
     let updated = false;
-    if (gradient.trainableTokens > 0 && Number.isFinite(gradient.loss)) {
+    if (trainableTokens > 0 && Number.isFinite(loss)) {
       gradNorm = await finishGradient(this.parts);
       await events.beforeUpdate();
       updated = Number.isFinite(gradNorm);
@@ -86,15 +71,7 @@ export class TrainingRun<Model> {
       await events.afterUpdate();
     }
     this.optimizer.zeroGrad();
-    return {
-      ...known,
-      loss: gradient.loss,
-      gradNorm,
-      trainableTokens: gradient.trainableTokens,
-      maskedBatches: countMasked(batches),
-      updated,
-      seconds: (performance.now() - started) / 1000,
-    };
+    return { ...counts, learningRate, loss, gradNorm, updated, seconds: (performance.now() - started) / 1000 };
   }
 
   async #compute(batches: readonly Batch[], trainableTokens: number, events: StepEvents): Promise<Tensor> {
