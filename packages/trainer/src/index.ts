@@ -23,6 +23,7 @@ export type { Communicator, CommunicatorBuffer, ReduceOperation } from "./commun
 export { TrainerSlots } from "./slots.ts";
 export type {
   Batch,
+  BatchShape,
   BatchSampler,
   Collator,
   DataLoader,

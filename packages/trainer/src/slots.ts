@@ -5,12 +5,14 @@ import type { Communicator } from "./communicator.ts";
 import type { LongSamplePolicy, Sample, SampleLimit } from "./data/index.ts";
 import { TrainingError } from "./errors.ts";
 
+export type BatchShape = readonly [rows: number, width: number];
+
 /**
  * One micro-batch on the host, int32 `[rows, width]` in row-major order. What `collate` makes is one; a plugin's collator may leave the mask
  * out and say positions or sequences instead.
  */
 export interface Batch {
-  readonly shape: readonly [rows: number, width: number];
+  readonly shape: BatchShape;
   readonly inputIds: Int32Array;
   /** -100 where there is nothing to learn. Not shifted: the model predicts `labels[t + 1]` from position `t`. */
   readonly labels: Int32Array;
@@ -59,6 +61,8 @@ export interface DataLoader {
   prepareEpoch?(epoch: number): Promise<void>;
   /** Samples in the data set, over all ranks. */
   readonly sampleCount: number;
+  /** Has at least as many positions as any micro-batch, where those are not a number of samples. */
+  readonly largestBatch?: BatchShape | undefined;
   /** How samples are dealt, where it is not by train_sampling_strategy. A run goes on from a checkpoint only where this is the same. */
   readonly order?: string;
 }
@@ -101,6 +105,8 @@ export interface WindowPlanner {
   readonly order: string;
   /** Holds in place of max_seq_length where it is lower. */
   readonly limit?: SampleLimit | undefined;
+  /** As in `DataLoader`. */
+  readonly largestBatch?: BatchShape | undefined;
   /** A pure function of the window. */
   plan(window: StreamWindow): Promise<WindowPlan>;
   /** Makes a micro-batch of the samples of its rows. */

@@ -12,7 +12,7 @@ import {
   type Terminal,
 } from "@fms-accel/framework";
 import { argumentTables, BatchPlan, loadDataset, preprocessDataset, RandomSampler } from "@fms-accel/trainer";
-import { percent } from "../packing/counting.ts";
+import { grouped, percent } from "../packing/counting.ts";
 import { describeLongSamples, FittedSamples } from "../packing/fitted-samples.ts";
 import { MultipackBatchSampler } from "../packing/multipack-sampler.ts";
 import { describePacking, describePadding, paddedCost } from "../packing/packing-cost.ts";
@@ -32,12 +32,19 @@ const ownTable = [
     minimum: 1,
     help: "Tokens of a packed batch on one rank; default: per_device_train_batch_size × mean length.",
   },
+  {
+    name: "packing_rows",
+    type: "integer",
+    default: 1,
+    minimum: 1,
+    help: "Rows of a packed batch that each hold several samples, with an equal share of the capacity.",
+  },
   { name: "ranks", type: "integer", default: 1, minimum: 1, help: "Ranks to pack for; those of rank 0 are shown." },
   {
     name: "picture",
     type: "string",
     default: null,
-    help: "A file for a picture of the attention of the first batch: .svg or .png.",
+    help: "A file for a picture of the attention of the first row: .svg or .png.",
   },
 ] as const;
 
@@ -79,10 +86,12 @@ export const previewPackingCommand: CommandDefinition = {
     const batchSize = training.perDeviceTrainBatchSize;
     const mean = lengths.reduce((a, b) => a + b, 0) / lengths.length;
     const capacity = own.packingCapacity ?? Math.max(1, Math.floor(batchSize * mean));
-    const fitted = new FittedSamples(samples, lengths, capacity, data.longSamples ?? "error");
+    const rows = own.packingRows;
+    const rowCapacity = Math.max(1, Math.floor(capacity / rows));
+    const fitted = new FittedSamples(samples, lengths, rowCapacity, data.longSamples ?? "error");
     const position = { rank: 0, worldSize: own.ranks };
     const seed = training.dataSeed ?? training.seed;
-    const packed = new MultipackBatchSampler(fitted.lengths, { capacity, measure: "tokens", position, seed });
+    const packed = new MultipackBatchSampler(fitted.lengths, { capacity, rows, measure: "tokens", position, seed });
     const padded = new BatchPlan(new RandomSampler(fitted.length, seed), { batchSize, position });
 
     const { output, notes, noteColors, colors } = terminal;
@@ -92,7 +101,8 @@ export const previewPackingCommand: CommandDefinition = {
     for (let index = 0; index < Math.min(own.batches, packed.batchCount(0)); index++) {
       const first = packed.batch(0, index);
       showPadded(first, fitted.lengths, { batchSize, scale, columns }, terminal);
-      showPacked(first, fitted.lengths, { capacity, scale, columns, index }, terminal);
+      const drawn = { rowCapacity, scale, columns, index };
+      showPacked(packed.batchRows(0, index), fitted.lengths, drawn, terminal);
     }
     const before = runAtOnce(paddedCost(padded, fitted.lengths));
     const statistics = packed.statistics(0);
@@ -107,7 +117,7 @@ export const previewPackingCommand: CommandDefinition = {
     if (own.picture !== null) {
       await writePicture(
         own.picture,
-        attentionPicture(Array.from(packed.batch(0, 0), (sample) => fitted.lengths[sample]!)),
+        attentionPicture(Array.from(packed.batchRows(0, 0)[0]!, (sample) => fitted.lengths[sample]!)),
       );
       printLine(notes, `Wrote ${own.picture}.`);
     }
@@ -138,16 +148,22 @@ function showPadded(
 }
 
 function showPacked(
-  batch: Int32Array,
+  batch: readonly Int32Array[],
   lengths: Int32Array,
-  { capacity, scale, columns, index }: Scale & { readonly capacity: number; readonly index: number },
+  { rowCapacity, scale, columns, index }: Scale & { readonly rowCapacity: number; readonly index: number },
   { output, colors }: Terminal,
 ): void {
-  printLine(output, colors.bold(`packed, batch ${index}: ${batch.length} samples, up to ${capacity} tokens`));
-  const row = Array.from(batch, (sample, at) => ({ letter: letterOf(at), tokens: lengths[sample]! }));
-  printLine(output, drawScale(columns, colors));
-  printLine(output, drawBatch([row], { scale, columns, colors }, capacity).join("\n"));
+  let letters = 0;
+  const rows = batch.map((list) =>
+    Array.from(list, (sample) => ({ letter: letterOf(letters++), tokens: lengths[sample]! })),
+  );
+  const shape = rows.length === 1 ? "" : ` in ${rows.length} rows`;
+  const room = grouped(rowCapacity * rows.length);
+  printLine(output, colors.bold(`packed, batch ${index}: ${letters} samples${shape}, up to ${room} tokens`));
+  const cells = Math.min(columns, Math.ceil(rowCapacity / scale));
+  printLine(output, drawScale(cells, colors));
+  printLine(output, drawBatch(rows, { scale, columns: cells, colors }, rowCapacity).join("\n"));
   let end = 0;
-  const cuSeqlens = [0, ...row.map(({ tokens }) => (end += tokens))];
+  const cuSeqlens = [0, ...rows.flat().map(({ tokens }) => (end += tokens))];
   printLine(output, `cu_seqlens: ${cuSeqlens.join(", ")}\n`);
 }

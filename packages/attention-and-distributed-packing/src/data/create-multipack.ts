@@ -74,7 +74,8 @@ export async function createMultipackLoader(
   const unpacked = await runInSlices(paddedCost(input.unpacked, lengths));
   say(`Multipack: ${describePadding(unpacked)} without it, ${describePadding(statistics)} with it.`);
   const order = `multipack, rows of ${rowCapacity} tokens × ${rows ?? 1}, ${shape}, long_samples ${longSamples}`;
-  return new MultipackLoader(samples, sampler, layout, order);
+  const largest = [sampler.rows, Math.min(rowCapacity, statistics.tokens)] as const;
+  return new MultipackLoader(samples, sampler, layout, largest, order);
 }
 
 function* meanLength(lengths: Int32Array): Sliced<number> {

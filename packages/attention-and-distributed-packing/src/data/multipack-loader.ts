@@ -1,5 +1,5 @@
 import { crc32 } from "node:zlib";
-import type { Batch, DataLoader } from "@fms-accel/trainer";
+import type { Batch, BatchShape, DataLoader } from "@fms-accel/trainer";
 import type { FittedSamples } from "../packing/fitted-samples.ts";
 import type { MultipackBatchSampler } from "../packing/multipack-sampler.ts";
 import { layOutBatch, type BatchLayout } from "./batch-layout.ts";
@@ -8,16 +8,24 @@ import { layOutBatch, type BatchLayout } from "./batch-layout.ts";
 export class MultipackLoader implements DataLoader {
   readonly sampleCount: number;
   readonly order: string;
+  readonly largestBatch: BatchShape;
   readonly sampler: MultipackBatchSampler;
   readonly #samples: FittedSamples;
   readonly #layout: BatchLayout;
 
   /** @param order what the batches are made by, in words; a checksum of the samples' lengths is added to it */
-  constructor(samples: FittedSamples, sampler: MultipackBatchSampler, layout: BatchLayout, order: string) {
+  constructor(
+    samples: FittedSamples,
+    sampler: MultipackBatchSampler,
+    layout: BatchLayout,
+    largestBatch: BatchShape,
+    order: string,
+  ) {
     const { lengths } = samples;
     const checksum = crc32(new Uint8Array(lengths.buffer, lengths.byteOffset, lengths.byteLength));
     this.sampleCount = samples.length;
     this.order = `${order}, lengths ${checksum.toString(16).padStart(8, "0")}`;
+    this.largestBatch = largestBatch;
     this.sampler = sampler;
     this.#samples = samples;
     this.#layout = layout;

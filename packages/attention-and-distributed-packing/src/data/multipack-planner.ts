@@ -42,6 +42,7 @@ export function createMultipackPlanner(input: StreamMultipackInput, settings: Mu
       name: `the ${grouped(rowCapacity)} tokens of a packed ${rows === undefined ? "batch" : "row"}`,
       longSamples,
     },
+    largestBatch: [rowCount, rowCapacity],
     plan: async (window) => {
       const { plan, waiting } = await runInSlices(planWindow(window, options));
       totals.samples += plan.samples.length;

@@ -54,6 +54,9 @@ describe.each([
     const whole = await train(data, `${kind}-whole`);
     expect(whole).toMatchObject({ code: 0 });
     expect(whole.notes).toContain("which become tokens while training goes on, in windows of 9 samples.");
+    // The memory that is announced is that of the fullest batch, which the batch size does not say.
+    expect(whole.notes).toContain("; batches of 1 × 24 tokens)");
+    expect(whole.notes).toContain("Instantaneous batch size per device = as multipack deals them out\n");
     const killed = await train(data, `${kind}-killed`, "Saved checkpoint-4");
     expect(killed.code).not.toBe(0);
     const resumed = await train(data, `${kind}-killed`);

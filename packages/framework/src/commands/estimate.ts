@@ -36,7 +36,8 @@ export const estimateCommand: CommandDefinition = {
     const model = { ...shared.model, ...(isFile ? { modelConfig: place } : { modelNameOrPath: place }) };
     const gpu = gpuMemory(shared.model.device, own.deviceMemory);
     const options = gpu === undefined ? {} : { machine: gpu };
-    const estimate = await estimateMemory({ ...shared, model }, shared.training.maxSeqLength, options);
+    const { perDeviceTrainBatchSize: rows, maxSeqLength: width } = shared.training;
+    const estimate = await estimateMemory({ ...shared, model }, { rows, width }, options);
     const lines = own.json ? [JSON.stringify(estimate, null, 2)] : memoryTable(estimate);
     for (const line of lines) printLine(terminal.output, line);
     return 0;

@@ -98,7 +98,13 @@ export async function installPlugins(
       `${name} cannot be found. Install it (npm install --global ${name}), or take another package manager with --package_manager.`,
     );
   }
-  if (code !== 0) printLine(notes, noteColors.red(`error: ${name} ended with exit code ${code}.`));
+  if (code === 0) return code;
+  printLine(notes, noteColors.red(`error: ${name} ended with exit code ${code}.`));
+  const planned = pluginCatalogue.filter(
+    ({ isAvailable, packageName }) => !isAvailable && command.some((word) => word.startsWith(packageName)),
+  );
+  for (const { packageName } of planned)
+    printLine(notes, `${packageName} was not available yet when this version of fms-accel was made.`);
   return code;
 }
 

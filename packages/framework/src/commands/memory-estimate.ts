@@ -54,12 +54,12 @@ const CONTEXT_BYTES = 700e6;
 /**
  * Estimates a run from its arguments and the model's config.json: both with gradient checkpointing and without.
  *
- * @param width tokens of the longest sample
+ * @param shape of a micro-batch
  * @param ownBytes what the run has in memory already: that much less must be free
  */
 export async function estimateMemory(
   args: ParsedArguments,
-  width: number,
+  shape: TrainingShape,
   { ownBytes = 0, machine = machineMemory() }: { ownBytes?: number; machine?: MachineMemory } = {},
 ): Promise<MemoryEstimate> {
   const { model: choice, training, peft } = args;
@@ -69,7 +69,6 @@ export async function estimateMemory(
   const config = await AutoConfig.fromPretrained(place, { onWarning: () => {} });
   const stored = storedDType(place);
   const dtype = choice.torchDtype === "auto" ? (config.dtype ?? stored ?? "float32") : choice.torchDtype;
-  const shape = { rows: training.perDeviceTrainBatchSize, width };
   const makeModel = async (): Promise<CausalLM> =>
     withAdapter(
       AutoModelForCausalLM.fromConfig(config, { dtype, onWarning: () => {} }),

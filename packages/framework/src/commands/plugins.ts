@@ -3,8 +3,6 @@ import { printLine, type Terminal } from "../cli/terminal.ts";
 import { pluginCatalogue } from "../plugins/catalogue.ts";
 import { discoverPlugins } from "../plugins/discover-plugins.ts";
 import type { PluginDiscovery } from "../plugins/plugin-discovery.ts";
-import { folderOf } from "../plugins/plugin-names.ts";
-import { sampleConfigurations } from "../samples/sample-configurations.ts";
 
 /** A line of the list. */
 export interface ListedPlugin {
@@ -26,8 +24,7 @@ export const pluginsCommand: CommandDefinition = {
   examples: ["fms-accel plugins"],
 
   async run({ flags }, terminal): Promise<number> {
-    const missing = new Set(sampleConfigurations().flatMap(({ missingPlugins }) => missingPlugins));
-    const list = listPlugins(await discoverPlugins(), missing);
+    const list = listPlugins(await discoverPlugins());
     if (flags.some(({ name, value }) => name === "json" && value !== "false")) {
       printLine(terminal.output, JSON.stringify(list, null, 2));
     } else printPlugins(list, terminal);
@@ -35,20 +32,13 @@ export const pluginsCommand: CommandDefinition = {
   },
 };
 
-/**
- * This project's plugins, installed or not, then those of others that the project depends on.
- *
- * @param missing folders of this project's packages that do not exist yet
- */
-export function listPlugins(
-  { registrations, problems }: PluginDiscovery,
-  missing: ReadonlySet<string> = new Set(),
-): ListedPlugin[] {
+/** This project's plugins, installed or not, then those of others that the project depends on. */
+export function listPlugins({ registrations, problems }: PluginDiscovery): ListedPlugin[] {
   const listed = new Map<string, ListedPlugin>(
-    pluginCatalogue.map(({ packageName, shortname }) => {
-      const isMissing = missing.has(folderOf(packageName));
-      return [packageName, { packageName, shortname, version: undefined, isMissing }];
-    }),
+    pluginCatalogue.map(({ packageName, shortname, isAvailable }) => [
+      packageName,
+      { packageName, shortname, version: undefined, isMissing: !isAvailable },
+    ]),
   );
   for (const { packageName, version, manifest } of registrations) {
     listed.set(packageName, { packageName, shortname: manifest.shortname, version, isMissing: false });

@@ -117,7 +117,7 @@ function describeRun(model: CausalLM, { model: choice }: TrainArguments, { notes
   );
 }
 
-/** What the run will take, from its longest sample; said before it begins. */
+/** What the run will take, from its longest sample or its fullest batch; said before it begins. */
 async function describeMemory(
   trainer: SftTrainer<CausalLM>,
   args: TrainArguments,
@@ -125,12 +125,13 @@ async function describeMemory(
 ): Promise<void> {
   await trainer.prepare();
   const longest = trainer.datasetReport("train")?.longest ?? args.training.maxSeqLength;
+  const [rows, width] = trainer.largestBatch ?? [args.training.perDeviceTrainBatchSize, longest];
   const gpu = gpuMemory(args.model.device, null);
   const options =
     gpu === undefined
       ? { ownBytes: process.memoryUsage.rss() }
       : { ownBytes: memoryStats(chooseDevice(args.model.device)).liveBytes, machine: gpu };
-  const [line = "", ...warnings] = memoryLines(await estimateMemory(args, longest, options));
+  const [line = "", ...warnings] = memoryLines(await estimateMemory(args, { rows, width, sample: longest }, options));
   printLine(notes, noteColors.dim(line));
   for (const warning of warnings) printLine(notes, noteColors.yellow(warning));
 }

@@ -1,6 +1,6 @@
 import type { RawArgument } from "@fms-accel/trainer";
 import { ConfigurationError } from "../errors.ts";
-import { pluginCatalogue } from "../plugins/catalogue.ts";
+import { howToAdd, pluginCatalogue } from "../plugins/catalogue.ts";
 import type { PluginProblem, PluginRegistration } from "../plugins/plugin-discovery.ts";
 import { mergeMappings, nodeAt, type MappingNode } from "./configuration-node.ts";
 import { CONFIGURATION_VARIABLE, readBody, type ConfigurationInput } from "./configuration-source.ts";
@@ -50,12 +50,8 @@ function refuseUnserved(
       throw new ConfigurationError(`${where} is a flag of ${packageName}, which cannot be used: ${message} ${remedy}`);
     }
     const absent = pluginCatalogue.find(({ options }) => options.includes(name));
-    if (absent !== undefined) {
-      const { packageName, shortname } = absent;
-      throw new ConfigurationError(
-        `${where} is a flag of ${packageName}, which is not installed. Add it: npx fms-accel install ${shortname}`,
-      );
-    }
+    if (absent !== undefined)
+      throw new ConfigurationError(`${where} is a flag of ${absent.packageName}, ${howToAdd(absent)}`);
   }
 }
 

@@ -2,6 +2,7 @@ import { didYouMean } from "../cli/suggestions.ts";
 import { ConfigurationError } from "../errors.ts";
 import type { AccelerationPlugin } from "../plugins/acceleration-plugin.ts";
 import { activePaths } from "../plugins/activation.ts";
+import { howToAdd } from "../plugins/catalogue.ts";
 import type { PluginProblem, PluginRegistration } from "../plugins/plugin-discovery.ts";
 import { describeNode, isPresent, nodeAt, type ConfigurationNode, type MappingNode } from "./configuration-node.ts";
 import { readSection } from "./section-errors.ts";
@@ -66,10 +67,7 @@ class SectionReader {
 }
 
 function unserved(path: string, owner: Exclude<SectionTree["owner"], undefined | { kind: "plugin" }>): string {
-  if (owner.kind === "absent") {
-    const { packageName, shortname } = owner;
-    return `${path} is served by ${packageName}, which is not installed. Add it: npx fms-accel install ${shortname}`;
-  }
+  if (owner.kind === "absent") return `${path} is served by ${owner.entry.packageName}, ${howToAdd(owner.entry)}`;
   const { packageName, version, message, remedy } = owner.problem;
   return `${path} is served by ${packageName}${version === undefined ? "" : ` ${version}`}, which cannot be used: ${message} ${remedy}`;
 }

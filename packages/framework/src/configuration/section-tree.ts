@@ -1,7 +1,7 @@
 import type { z } from "zod";
 import { PluginError } from "../errors.ts";
 import type { AccelerationPlugin } from "../plugins/acceleration-plugin.ts";
-import { pluginCatalogue } from "../plugins/catalogue.ts";
+import { pluginCatalogue, type CataloguedPackage } from "../plugins/catalogue.ts";
 import type { PluginProblem, PluginRegistration } from "../plugins/plugin-discovery.ts";
 
 /** Who a section belongs to. */
@@ -9,7 +9,7 @@ export type SectionOwner =
   | { readonly kind: "plugin"; readonly plugin: AccelerationPlugin; readonly schema: z.ZodType }
   /** Installed, but not usable. */
   | { readonly kind: "problem"; readonly problem: PluginProblem }
-  | { readonly kind: "absent"; readonly packageName: string; readonly shortname: string };
+  | { readonly kind: "absent"; readonly entry: CataloguedPackage };
 
 /** The sections that a configuration may have, by the names of their paths. */
 export interface SectionTree {
@@ -40,8 +40,8 @@ export function sectionTree(
   for (const problem of problems) {
     for (const path of problem.manifest?.paths ?? []) offer(root, path, { kind: "problem", problem });
   }
-  for (const { paths, packageName, shortname } of pluginCatalogue) {
-    for (const path of paths) offer(root, path, { kind: "absent", packageName, shortname });
+  for (const entry of pluginCatalogue) {
+    for (const path of entry.paths) offer(root, path, { kind: "absent", entry });
   }
   return root;
 }

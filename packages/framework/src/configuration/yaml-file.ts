@@ -1,3 +1,4 @@
+import { isUtf8 } from "node:buffer";
 import { readFileSync } from "node:fs";
 import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, type Document, type Node } from "yaml";
 import { ConfigurationError } from "../errors.ts";
@@ -32,12 +33,36 @@ export function parseYaml(text: string, file: string): ConfigurationNode | undef
 }
 
 function readText(file: string): string {
+  let bytes: Buffer;
   try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(readFileSync(file));
+    bytes = readFileSync(file);
   } catch (error) {
-    const reason =
-      error instanceof TypeError ? "it is not UTF-8 text" : error instanceof Error ? error.message : String(error);
+    const reason = error instanceof Error ? error.message : String(error);
     throw new ConfigurationError(`${file}: the configuration file cannot be read: ${reason}`, { cause: error });
+  }
+  if (isUtf8(bytes)) return new TextDecoder().decode(bytes);
+  throw new ConfigurationError(`${file}:${placeOfWrongByte(bytes)}: this is not UTF-8 text.`);
+}
+
+/** Line and column of the first byte that belongs to no character. */
+function placeOfWrongByte(bytes: Buffer): string {
+  let start = 0;
+  for (let line = 1; ; line++) {
+    const newline = bytes.indexOf("\n", start);
+    const end = newline === -1 ? bytes.length : newline;
+    if (!isUtf8(bytes.subarray(start, end))) {
+      let column = 1;
+      let at = start;
+      // A decoder that stops at nothing puts U+FFFD in its place, which the text may also have of its own.
+      for (const character of bytes.toString("utf8", start, end)) {
+        const length = Buffer.byteLength(character);
+        if (bytes.toString("latin1", at, at + length) !== Buffer.from(character).toString("latin1")) break;
+        at += length;
+        column += character.length;
+      }
+      return `${line}:${column}`;
+    }
+    start = end + 1;
   }
 }
 

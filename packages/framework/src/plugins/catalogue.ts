@@ -4,6 +4,8 @@ import type { PluginManifest } from "./plugin-manifest.ts";
 export interface CataloguedPackage extends PluginManifest {
   readonly packageName: string;
   readonly description: string;
+  /** Whether there is such a package; the others are planned. */
+  readonly isAvailable: boolean;
 }
 
 /**
@@ -16,6 +18,7 @@ export const pluginCatalogue: readonly CataloguedPackage[] = [
     shortname: "peft",
     entry: ".",
     description: "Adapters on a 4-bit base model: GPTQ and NF4.",
+    isAvailable: false,
     paths: ["peft.quantization.auto_gptq", "peft.quantization.bitsandbytes"],
     options: ["auto_gptq", "bnb_qlora"],
   },
@@ -24,6 +27,7 @@ export const pluginCatalogue: readonly CataloguedPackage[] = [
     shortname: "foak",
     entry: ".",
     description: "Fused LoRA products, RoPE, RMS normalisation and cross-entropy.",
+    isAvailable: false,
     paths: ["training.fused_ops_and_kernels", "peft.quantization.fused_ops_and_kernels"],
     options: ["fused_lora", "fast_kernels"],
   },
@@ -32,6 +36,7 @@ export const pluginCatalogue: readonly CataloguedPackage[] = [
     shortname: "aadp",
     entry: ".",
     description: "Attention without padding, and samples packed by length.",
+    isAvailable: true,
     paths: ["training.attention.padding_free", "training.dataloader.multipack"],
     options: ["padding_free", "multipack", "packing_capacity", "packing_rows"],
     commands: {
@@ -44,7 +49,16 @@ export const pluginCatalogue: readonly CataloguedPackage[] = [
     shortname: "moe",
     entry: ".",
     description: "Grouped expert products and expert parallelism.",
+    isAvailable: false,
     paths: ["training.moe.scattermoe"],
     options: ["fast_moe"],
   },
 ];
+
+/** What to do about a package that a project has not, as the end of a sentence on it. */
+export function howToAdd({ isAvailable, shortname }: CataloguedPackage): string {
+  const command = `npx fms-accel install ${shortname}`;
+  return isAvailable
+    ? `which is not installed. Add it: ${command}`
+    : `which is not installed, and was not available yet when this version was made. Once it is: ${command}`;
+}

@@ -1,7 +1,7 @@
 import type { CommandDefinition } from "../cli/command-definition.ts";
 import type { CommandEntry, Program } from "../cli/main.ts";
 import { PluginError } from "../errors.ts";
-import { pluginCatalogue } from "./catalogue.ts";
+import { howToAdd, pluginCatalogue, type CataloguedPackage } from "./catalogue.ts";
 import { describeProblem } from "./discover-plugins.ts";
 import { findPluginPackages, type PluginPackage } from "./find-plugin-packages.ts";
 import { loadPluginPackage } from "./load-plugin-package.ts";
@@ -26,7 +26,7 @@ export function withPluginCommands(
   const missing = pluginCatalogue.flatMap((known) =>
     Object.keys(known.commands ?? {})
       .filter((name) => !added.some((entry) => entry.name === name))
-      .map((name) => absentCommand(name, known.packageName, known.shortname)),
+      .map((name) => absentCommand(name, known)),
   );
   const isMode = ({ name }: CommandEntry): boolean => {
     const [command, flag] = name.split(" ");
@@ -73,15 +73,10 @@ function entriesOf(found: PluginPackage): CommandEntry[] {
 }
 
 /** A command of a package that the project has not. */
-function absentCommand(name: string, packageName: string, shortname: string): CommandEntry {
+function absentCommand(name: string, entry: CataloguedPackage): CommandEntry {
   return {
     name,
-    summary: `of ${packageName}, which is not installed`,
-    load: () =>
-      Promise.reject(
-        new PluginError(
-          `${name} is a command of ${packageName}, which this project has not. Add it: npx fms-accel install ${shortname}`,
-        ),
-      ),
+    summary: `of ${entry.packageName}, which is not installed`,
+    load: () => Promise.reject(new PluginError(`${name} is a command of ${entry.packageName}, ${howToAdd(entry)}`)),
   };
 }

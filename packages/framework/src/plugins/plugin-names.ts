@@ -8,8 +8,8 @@ const absentPlugins: ReadonlyMap<string, string> = new Map([
   ["mcp", "context parallelism for Mamba layers"],
 ]);
 
-/** The folder of a package of this project; sample configurations name plugins by it. */
-export function folderOf(packageName: string): string {
+/** The folder of a package of this project. */
+function folderOf(packageName: string): string {
   return packageName.replace(/^@fms-accel\//, "");
 }
 

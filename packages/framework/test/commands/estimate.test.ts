@@ -128,7 +128,7 @@ describe("estimate", () => {
       { name: "save_strategy", value: "no", where: "" },
     ]);
     const machine = { totalBytes: 64e9, availableBytes: 60e9, limitedByGroup: true };
-    const found = await estimateMemory(args, 2048, { machine });
+    const found = await estimateMemory(args, { rows: args.training.perDeviceTrainBatchSize, width: 2048 }, { machine });
     expect(found.chosen.fits).toBe(false);
     expect(memoryLines(found).join("\n")).toMatch(
       /60 GB are free\.\nThat may be more than there is.*--gradient_checkpointing would take/,

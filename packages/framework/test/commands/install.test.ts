@@ -77,6 +77,8 @@ describe("install", () => {
     expect(code).toBe(7);
     expect(commands).toHaveLength(1);
     expect(notes).toContain("pnpm ended with exit code 7");
+    expect(notes).not.toContain("not available yet");
+    expect((await install(["peft@0.2.0"], 1)).notes).toContain("@fms-accel/accelerated-peft was not available yet");
   });
 
   it.each([

@@ -107,6 +107,20 @@ describe("one error with line and column for", () => {
     expect((await linesOf(text))[0]).toEqual(expected);
   });
 
+  test("bytes that are no text", async () => {
+    const head = Buffer.from("plugins:\n  # na\u00efve \uFFFD\n  a: \u{1F600}x");
+    for (const [wrong, place] of [
+      [[0xff], "3:9"],
+      [[0xc3, 0x28], "3:9"],
+      [[0xe2, 0x82], "3:9"],
+      [[0x0a, 0x0a, 0xed, 0xa0, 0x80], "5:1"],
+    ] as const) {
+      writeFileSync(file, Buffer.concat([head, Buffer.from(wrong)]));
+      const create = AccelerationFramework.create(optionsOf(referenceRegistrations, { configuration: file }));
+      await expect(create).rejects.toThrow(`${file}:${place}: this is not UTF-8 text.`);
+    }
+  });
+
   test("everything that is wrong, at once", async () => {
     const lines = await linesOf(
       "plugins:\n  trainin: {}\n  peft: 3\n  training:\n    moe:\n      scattermoe: {ep_degree: x, ep: 1}\nmore: 1",
@@ -144,7 +158,11 @@ describe("a plugin that is not there", () => {
 
   test("of this project: the package to add is named", async () => {
     expect(await linesOf(text, { plugins: { registrations: [] } })).toEqual([
-      "f.yaml:4:19: training.moe.scattermoe is served by @fms-accel/accelerated-moe, which is not installed. Add it: npx fms-accel install moe",
+      "f.yaml:4:19: training.moe.scattermoe is served by @fms-accel/accelerated-moe, which is not installed, and was not available yet when this version was made. Once it is: npx fms-accel install moe",
+    ]);
+    const here = "plugins: {training: {dataloader: {multipack: {}}}}";
+    expect(await linesOf(here, { plugins: { registrations: [] } })).toEqual([
+      "f.yaml:1:46: training.dataloader.multipack is served by @fms-accel/attention-and-distributed-packing, which is not installed. Add it: npx fms-accel install aadp",
     ]);
   });
 

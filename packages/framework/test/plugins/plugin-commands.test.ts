@@ -65,7 +65,7 @@ describe("a plugin's command", () => {
 
   it("names the package to add where the project has not got it", async () => {
     const folder = projectFolder([]);
-    const remedy = "which this project has not. Add it: npx fms-accel install aadp";
+    const remedy = "which is not installed. Add it: npx fms-accel install aadp";
     await expect(run(folder, ["assert-packing", "model"])).rejects.toThrow(remedy);
     await expect(run(folder, ["preview", "--packing"])).rejects.toThrow(remedy);
     expect((await run(folder, ["--help"])).output).not.toContain("assert-packing");

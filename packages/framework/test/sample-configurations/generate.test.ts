@@ -1,8 +1,9 @@
-import { cpSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { readJsonFixture, temporaryDirectory } from "@fms-accel/test-utilities";
 import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
+import { pluginCatalogue } from "../../src/plugins/catalogue.ts";
 import { copyFragments, generate, readYaml, repositoryPath } from "./repository.ts";
 
 interface Reference {
@@ -78,6 +79,12 @@ describe("sample-configurations/", () => {
       for (const plugin of missing) expect(plugins).toContain(plugin);
       const text = readFileSync(repositoryPath("sample-configurations", filename), "utf8");
       expect(text.includes("# Not available yet: ")).toBe(missing.length > 0);
+    }
+    const absent = new Set(contents.framework_configs.flatMap(({ missing_plugins: missing = [] }) => missing));
+    for (const { packageName, isAvailable } of pluginCatalogue) {
+      const folder = packageName.replace("@fms-accel/", "");
+      expect(isAvailable, folder).toBe(existsSync(repositoryPath("packages", folder, "package.json")));
+      expect(absent.has(folder)).toBe(!isAvailable);
     }
   });
 });

@@ -30,8 +30,10 @@ export interface TrainingMemory {
 export interface TrainingShape {
   /** Samples of a micro-batch. */
   readonly rows: number;
-  /** Tokens of a sample, padding included. */
+  /** Tokens of a row, padding included. */
   readonly width: number;
+  /** Tokens of the samples that a row holds, where it holds several; default: the width. */
+  readonly sample?: number;
 }
 
 const noEvents = {
@@ -126,13 +128,17 @@ function bytesOf(dtype: string): number {
 }
 
 /** Tokens that all have a target. */
-function emptyBatch({ rows, width }: TrainingShape): Batch {
+function emptyBatch({ rows, width, sample = width }: TrainingShape): Batch {
   const tokens = rows * width;
+  const places = Int32Array.from({ length: tokens }, (_, at) => at % width);
   return {
     shape: [rows, width],
     inputIds: new Int32Array(tokens),
     labels: new Int32Array(tokens),
     tokens,
     trainableTokens: rows * (width - 1),
+    ...(sample < width
+      ? { positionIds: places.map((at) => at % sample), sequenceIds: places.map((at) => Math.floor(at / sample)) }
+      : {}),
   };
 }

@@ -1,6 +1,6 @@
 import type { Dataset, RowSamples, Sample, SampleReader } from "../data/index.ts";
 import { TrainingError } from "../errors.ts";
-import type { Batch, DataLoader, StreamPlace, WindowPlanner } from "../slots.ts";
+import type { Batch, BatchShape, DataLoader, StreamPlace, WindowPlanner } from "../slots.ts";
 
 export interface StreamOptions {
   readonly dataset: Dataset;
@@ -38,6 +38,7 @@ export class StreamLoader implements DataLoader {
   /** Rows: how many samples they make is not known. */
   readonly sampleCount: number;
   readonly order: string;
+  readonly largestBatch: BatchShape | undefined;
   readonly #options: StreamOptions;
   /** The latest windows: a checkpoint may ask for the one before the last. */
   #made: MadeWindow[] = [];
@@ -47,6 +48,7 @@ export class StreamLoader implements DataLoader {
     const { dataset, planner, windowSize } = options;
     this.sampleCount = dataset.length;
     this.order = `stream, windows of ${windowSize} samples, ${planner.order}`;
+    this.largestBatch = planner.largestBatch;
     this.#options = options;
   }
 

@@ -15,8 +15,9 @@ import { ArgumentError, TrainingError } from "../errors.ts";
 import type { LossScaler } from "../optimizer/loss-scaler.ts";
 import { FileLogger } from "../reporting/file-logger.ts";
 import { TerminalReporter } from "../reporting/terminal-reporter.ts";
-import type { Batch, DataLoader, LossFunction, TrainableModel } from "../slots.ts";
+import type { Batch, BatchShape, DataLoader, LossFunction, TrainableModel } from "../slots.ts";
 import { agreeOverRanks } from "./agreement.ts";
+import { announceTraining } from "./announcement.ts";
 import { groupIntoSteps } from "./batch.ts";
 import { CallbackList, type TrainerCallback, type TrainerEvent } from "./callbacks.ts";
 import { describeCounters } from "./counters.ts";
@@ -108,6 +109,11 @@ export class Trainer<Model extends TrainableModel = TrainableModel> {
     this.#isReady = true;
   }
 
+  /** The rows and width that no micro-batch of the training set exceeds in positions, once `prepare` was called and where it is known. */
+  get largestBatch(): BatchShape | undefined {
+    return this.#loaders.train?.largestBatch;
+  }
+
   async #load(source: LoaderSource | undefined): Promise<DataLoader | undefined> {
     if (typeof source !== "function") return source;
     return source({ args: this.args, communicator: this.#communicator, say: (line) => this.#say(line) });
@@ -152,6 +158,11 @@ export class Trainer<Model extends TrainableModel = TrainableModel> {
     options.signal?.addEventListener("abort", onAbort);
     this.model.train();
     try {
+      const { loader } = session;
+      const claims = this.#options.slots?.claims() ?? [];
+      const ranks = this.#communicator.size;
+      for (const line of announceTraining({ args: this.args, model: this.model, loader, plan, ranks, claims }))
+        this.#say(line);
       await this.#callbacks.emit("onTrainBegin", { ...this.#event(), resumedFrom: session.resumedFrom });
       if (this.args.evalOnStart && session.resumedFrom === undefined) await this.evaluate();
       while (

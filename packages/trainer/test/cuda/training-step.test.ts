@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { CausalLM } from "@fms-accel/models";
 import { cudaStatus, setDefaultDevice, workStats } from "@fms-accel/tensor";
+import { sourceRunner } from "@fms-accel/test-utilities";
 import { beforeAll, describe, expect, test } from "vitest";
 import type { TrainerCallback } from "../../src/index.ts";
 import { checkpointDigest, outputFolder, trainSmall } from "../training/small-run.ts";
@@ -57,7 +58,7 @@ function trainElsewhere(
   outputDir: string,
   environment: Record<string, string>,
 ): { output: string; status: number | null } {
-  const words = [local("../training/run-source.mjs"), local("fault-child.ts"), outputDir];
+  const words = [sourceRunner, local("fault-child.ts"), outputDir];
   const { stdout, stderr, status } = spawnSync(process.execPath, words, {
     encoding: "utf8",
     env: { ...process.env, ...environment },

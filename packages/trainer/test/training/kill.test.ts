@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { sourceRunner } from "@fms-accel/test-utilities";
 import { describe, expect, it } from "vitest";
 import { killedRun } from "./kill-child.ts";
 import { checkpointDigest, outputFolder, trainSmall } from "./small-run.ts";
@@ -32,7 +33,7 @@ const local = (name: string): string => fileURLToPath(new URL(name, import.meta.
 
 /** Trains in a process of its own, and kills it at a moment after training began. */
 function attempt(outputDir: string, moment: Moment | undefined): Promise<Attempt> {
-  const child = spawn(process.execPath, [local("run-source.mjs"), local("kill-child.ts"), outputDir, String(maxSteps)]);
+  const child = spawn(process.execPath, [sourceRunner, local("kill-child.ts"), outputDir, String(maxSteps)]);
   let output = "";
   let errors = "";
   let isDoomed = false;

@@ -5,7 +5,7 @@ import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { type LlamaSizes, temporaryDirectory, writeLargeCheckpoint } from "@fms-accel/test-utilities";
+import { type LlamaSizes, sourceRunner, temporaryDirectory, writeLargeCheckpoint } from "@fms-accel/test-utilities";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { MemoryReport, Task } from "./low-memory-child.ts";
 
@@ -48,7 +48,7 @@ function digests(directory: string): Map<string, string> {
 
 async function outcomeOf(task: Task, checkpoint: string, lowMemory: boolean): Promise<Outcome> {
   const output = temporaryDirectory();
-  const words = [local("run-source.mjs"), local("low-memory-child.ts"), task, checkpoint, output, String(lowMemory)];
+  const words = [sourceRunner, local("low-memory-child.ts"), task, checkpoint, output, String(lowMemory)];
   const { stdout } = await promisify(execFile)(process.execPath, words);
   const { before, loaded, peak } = JSON.parse(stdout) as MemoryReport;
   const saved = digests(output);

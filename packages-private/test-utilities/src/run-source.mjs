@@ -6,7 +6,7 @@ import { createViteServer } from "vitest/node";
 const [file, ...words] = process.argv.slice(2);
 const server = await createViteServer({
   configFile: false,
-  root: fileURLToPath(new URL("../../../../", import.meta.url)),
+  root: fileURLToPath(new URL("../../../", import.meta.url)),
   logLevel: "error",
   appType: "custom",
   oxc: { target: "es2023" },
