@@ -133,7 +133,7 @@ function tooLong({ count, longest, first }: LongSamples, lengths: Int32Array, ca
       expected: `at most ${grouped(capacity)} tokens`,
       found:
         `${grouped(lengths[one]!)} tokens in sample ${one}, up to ${grouped(longest)} in all; ` +
-        `raise the capacity to ${grouped(longest)}, or say what to do with them: long_samples truncate, split or drop`,
+        `raise the capacity of a batch, or of each of its rows, to ${grouped(longest)}, or say what to do with them: long_samples truncate, split or drop`,
     },
   );
 }

@@ -25,7 +25,7 @@ describe("samples above the capacity", () => {
     expect(() => fit("error")).toThrow(DatasetError);
     expect(() => fit("error")).toThrow(
       "2 of 4 samples are longer than a batch may be: expected at most 4 tokens, found 9 tokens in sample 1, up to 9 in all; " +
-        "raise the capacity to 9, or say what to do with them: long_samples truncate, split or drop",
+        "raise the capacity of a batch, or of each of its rows, to 9, or say what to do with them: long_samples truncate, split or drop",
     );
   });
 
