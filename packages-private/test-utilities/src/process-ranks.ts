@@ -82,13 +82,14 @@ function ended(child: ChildProcess, kill: () => void): Promise<number | null> {
   });
 }
 
+async function meet(operation: Reduction, values: Float64Array): Promise<Float64Array> {
+  const answered = new Promise<Float64Array>((resolve) => process.once("message", resolve));
+  process.send?.({ operation, values } satisfies Request);
+  return answered;
+}
+
 /** In a process that `runRanks` started: how it meets the others. `close` lets the process end. */
 export function processRank(rank: number, size: number): MeetingRank {
-  const meet = async (operation: Reduction, values: Float64Array): Promise<Float64Array> => {
-    const answered = new Promise<Float64Array>((resolve) => process.once("message", resolve));
-    process.send?.({ operation, values } satisfies Request);
-    return answered;
-  };
   return {
     rank,
     size,
