@@ -61,10 +61,9 @@ function addonName(): string {
 
 function load(): AttentionAddon {
   const path = fileURLToPath(new URL(`../build/Release/${addonName()}`, import.meta.url));
-  const remedy = 'run "npm run build:native" in @fms-accel/attention-and-distributed-packing';
   if (!existsSync(path)) {
     throw new TensorError(
-      `the kernels of variable-length attention are not built (${path} is missing): ${remedy}. ` +
+      `the kernels of variable-length attention are not built (${path} is missing): run "npx fms-accel build". ` +
         "It needs g++ (or clang++), make and cmake; on Debian: apt-get install g++ make cmake",
     );
   }
@@ -75,7 +74,7 @@ function load(): AttentionAddon {
   } catch (error) {
     throw new TensorError(
       `the kernels of variable-length attention could not be loaded from ${path}: ${(error as Error).message}. ` +
-        `They were built for another platform or version: ${remedy} again`,
+        'They were built for another platform or version: run "npx fms-accel build --force"',
       { cause: error },
     );
   }

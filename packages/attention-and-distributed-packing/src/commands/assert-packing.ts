@@ -33,7 +33,7 @@ const comparisonTable = [
     type: "integer",
     default: null,
     minimum: 1,
-    help: "Tokens of a packed row; at least the longest sample. Default: max_seq_length, or the longest sample if that is shorter.",
+    help: "Tokens of a packed row; at least the longest sample. Default: max_seq_length, or as many as all samples have if that is less.",
   },
   {
     name: "torch_dtype",

@@ -72,7 +72,8 @@ export async function createMultipackLoader(
   );
   await input.unpacked.prepareEpoch?.(0);
   const unpacked = await runInSlices(paddedCost(input.unpacked, lengths));
-  say(`Multipack: ${describePadding(unpacked)} without it, ${describePadding(statistics)} with it.`);
+  const whose = position.worldSize === 1 ? "" : ` on rank ${position.rank}`;
+  say(`Multipack: ${describePadding(unpacked)}${whose} without it, ${describePadding(statistics)} with it.`);
   const order = `multipack, rows of ${rowCapacity} tokens × ${rows ?? 1}, ${shape}, long_samples ${longSamples}`;
   const largest = [sampler.rows, Math.min(rowCapacity, statistics.tokens)] as const;
   return new MultipackLoader(samples, sampler, layout, largest, order);

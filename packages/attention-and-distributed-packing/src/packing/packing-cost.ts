@@ -35,7 +35,8 @@ export function describePacking(
 ): string {
   const ranks = worldSize === 1 ? "1 rank" : `each of ${worldSize} ranks`;
   const full = fullStepEfficiency === efficiency ? "" : `, ${percent(fullStepEfficiency)} without the last one`;
-  const idle = idleRows === 0 ? "" : `; ${counted(idleRows, "place")} of the last one stay empty`;
+  const idle =
+    idleRows === 0 ? "" : `; ${counted(idleRows, "place of the last one stays", "places of the last one stay")} empty`;
   return `${counted(samples, "sample")} in ${counted(steps, "batch", "batches")} on ${ranks}, ${percent(efficiency)} full${full}${idle}.`;
 }
 

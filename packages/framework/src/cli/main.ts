@@ -122,7 +122,7 @@ function usageErrorOf(
 function describeExcess(called: CommandEntry | undefined, error: CommanderError): string {
   const counts = /Expected (\d+) arguments? but got (\d+)/.exec(error.message);
   return (
-    `${called?.name ?? "the command line"} got ${counts?.[2] ?? "more"} words that belong to no flag, and takes ` +
+    `${called?.name ?? "the command line"} got ${counts?.[2] ?? "more"} ${counts?.[2] === "1" ? "word that belongs" : "words that belong"} to no flag, and takes ` +
     `${counts?.[1] ?? "fewer"}. A value with blanks is written in quotes.`
   );
 }

@@ -173,7 +173,7 @@ function describeResult(
   const speed = Number(metrics["train_tokens_per_second"] ?? 0);
   printLine(
     notes,
-    `${formatCount(globalStep)} steps in ${formatDuration(runtime)}, ${formatCount(Math.round(speed))} tokens/s, mean loss ${trainingLoss.toFixed(4)}.`,
+    `${formatCount(globalStep)} ${globalStep === 1 ? "step" : "steps"} in ${formatDuration(runtime)}, ${formatCount(Math.round(speed))} tokens/s, mean loss ${trainingLoss.toFixed(4)}.`,
   );
   const folder = training.saveModelDir ?? outputDir;
   const isAdapter = peft.peftMethod !== "none" || model.adapter !== null;

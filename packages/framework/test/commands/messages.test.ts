@@ -146,7 +146,7 @@ it("takes every other recorded line", () => {
 describe("errors", () => {
   it.each([
     [["unknown"], 'unknown command "unknown"'],
-    [["plugins", "extra"], "plugins got 1 words that belong to no flag, and takes 0."],
+    [["plugins", "extra"], "plugins got 1 word that belongs to no flag, and takes 0."],
     [["configs", "extra"], 'unknown configuration "extra"'],
     [["arguments"], "no configuration is given. `fms-accel configs` lists their shortnames."],
     [["arguments", "no-such-configuration"], 'unknown configuration "no-such-configuration"'],

@@ -88,6 +88,6 @@ List of PLUGIN_NAME [PLUGIN_SHORTNAME]:
     expect(list.map(({ shortname }) => shortname).slice(0, 4)).toEqual(["peft", "foak", "aadp", "moe"]);
     const extra = captureTerminal();
     expect(await runCommandLine(program, ["plugins", "extra"], extra.terminal)).toBe(1);
-    expect(extra.notes()).toContain("plugins got 1 words that belong to no flag");
+    expect(extra.notes()).toContain("plugins got 1 word that belongs to no flag");
   });
 });

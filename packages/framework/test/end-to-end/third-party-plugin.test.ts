@@ -8,23 +8,27 @@ const OWN = ["packages/framework", "packages/tensor", "packages/models", "packag
 const reachable = hasRegistry();
 const needs = reachable ? "" : " (skipped: needs a package registry; `npm view picocolors version` has to work)";
 
-const tarballs: { framework: string; inner: string[]; plugin: string } = { framework: "", inner: [], plugin: "" };
+const tarballs = { framework: "", inner: [] as string[], plugin: "", packing: "" };
+const all = (): string[] => [tarballs.framework, ...tarballs.inner, tarballs.plugin, tarballs.packing];
 
 beforeAll(() => {
   if (!reachable) return;
   const [framework = "", ...inner] = packPackages(OWN);
-  const [plugin = ""] = packPackages(["examples/third-party-plugin"]);
-  Object.assign(tarballs, { framework, inner, plugin });
+  const [plugin = "", packing = ""] = packPackages([
+    "examples/third-party-plugin",
+    "packages/attention-and-distributed-packing",
+  ]);
+  Object.assign(tarballs, { framework, inner, plugin, packing });
 }, 600_000);
 afterAll(() => {
-  for (const tarball of [tarballs.framework, ...tarballs.inner, tarballs.plugin]) {
+  for (const tarball of all()) {
     if (tarball !== "") rmSync(dirname(tarball), { recursive: true, force: true });
   }
 });
 
 describe.skipIf(!reachable)(`what is published${needs}`, () => {
   it("has everything that its package.json names, a licence, and no tests or build records", () => {
-    for (const tarball of [tarballs.framework, ...tarballs.inner, tarballs.plugin]) {
+    for (const tarball of all()) {
       const files = new Set(listTarball(tarball));
       const manifest = manifestOf(tarball) as {
         exports: Record<string, string | Record<string, string>>;
@@ -47,10 +51,13 @@ describe.skipIf(!reachable)(`what is published${needs}`, () => {
     }
   });
 
-  it("has what the engine is compiled of, and the sample configurations", () => {
+  it("has what the engine and the packing plugin are compiled of, and the sample configurations", () => {
     const [tensor = ""] = tarballs.inner;
     for (const file of ["CMakeLists.txt", "native/engine/tensor.cc", "include/fms_accel/tensor_abi.h"]) {
       expect(listTarball(tensor)).toContain(file);
+    }
+    for (const file of ["CMakeLists.txt", "native/binding/addon.cc", "native/cuda/forward.cu", "attention.svg"]) {
+      expect(listTarball(tarballs.packing)).toContain(file);
     }
     const framework = listTarball(tarballs.framework);
     expect(framework.filter((file) => file.endsWith("-sample-configuration.yaml"))).toHaveLength(26);

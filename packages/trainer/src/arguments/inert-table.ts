@@ -81,7 +81,8 @@ export const inertArgumentTable: readonly InertArgumentDefinition[] = [
     name: "packing",
     type: "boolean",
     default: false,
-    unsupported: "samples are not packed; padding-free batches come with a plugin",
+    unsupported:
+      "--multipack with --padding_free packs samples, and lets none see another (npx fms-accel install aadp)",
   },
 
   // ---- TrainingArguments: precision and device
