@@ -11,11 +11,18 @@ import { assembleConfiguration, NO_CONFIGURATION, type ConfigurationSources } fr
 import { ConfigurationError, PluginError } from "./errors.ts";
 import { ModelPatcher } from "./patching/model-patcher.ts";
 import { describeConflicts } from "./patching/patch-report.ts";
-import type { AugmentInput, CallbackInput, ModelRequest, SlotReplacement } from "./plugins/acceleration-plugin.ts";
+import type {
+  Augmentation,
+  AugmentInput,
+  CallbackInput,
+  ModelRequest,
+  SlotReplacement,
+} from "./plugins/acceleration-plugin.ts";
 import { activatePlugins, type ActivePlugin } from "./plugins/activate-plugins.ts";
 import { ChangedArguments } from "./plugins/changed-arguments.ts";
 import { discoverPlugins } from "./plugins/discover-plugins.ts";
 import type { PluginDiscovery } from "./plugins/plugin-discovery.ts";
+import { namePluginFault } from "./plugins/plugin-fault.ts";
 import { summariseSlots } from "./plugins/slot-summary.ts";
 
 /**
@@ -100,7 +107,11 @@ export class AccelerationFramework {
     const loader = this.activePlugins.find(({ hooks }) => hooks.loadModel !== undefined);
     if (loader?.hooks.loadModel === undefined)
       throw new PluginError(`None of the active plugins (${this.#names()}) opens models: use AutoModelForCausalLM.`);
-    return loader.hooks.loadModel(request);
+    try {
+      return await loader.hooks.loadModel(request);
+    } catch (error) {
+      throw namePluginFault(loader, "loadModel", error);
+    }
   }
 
   /**
@@ -116,7 +127,7 @@ export class AccelerationFramework {
     this.#args = changed;
     for (const entry of this.activePlugins) {
       checkArchitecture(entry, run.model);
-      const changes = (await entry.hooks.augment?.(run)) ?? {};
+      const changes = await augmentation(entry, run);
       const adapter = changes.peftConfig === null ? undefined : (changes.peftConfig ?? run.peftConfig);
       if (changes.args !== undefined) changed.apply(entry, changes.args);
       run = { args: changed.values, model: changes.model ?? run.model, peftConfig: adapter };
@@ -138,7 +149,13 @@ export class AccelerationFramework {
     this.patcher.patch(input.model);
     for (const line of this.printout()) this.#say(line);
     for (const line of describeConflicts(this.patcher.conflicts)) this.#say(line);
-    return this.activePlugins.flatMap(({ hooks }) => hooks.callbacks?.(input) ?? []);
+    return this.activePlugins.flatMap((entry) => {
+      try {
+        return entry.hooks.callbacks?.(input) ?? [];
+      } catch (error) {
+        throw namePluginFault(entry, "callbacks", error);
+      }
+    });
   }
 
   /** What is at work: the plugins with package and version, the patched modules, the replaced parts of the trainer, the changed arguments. */
@@ -184,6 +201,14 @@ export class AccelerationFramework {
         `${call}: the framework is ${this.#stage}; it has to be ${from}. Make a new one for every run.`,
       );
     this.#stage = to;
+  }
+}
+
+async function augmentation(entry: ActivePlugin, input: AugmentInput): Promise<Augmentation> {
+  try {
+    return (await entry.hooks.augment?.(input)) ?? {};
+  } catch (error) {
+    throw namePluginFault(entry, "augment", error);
   }
 }
 

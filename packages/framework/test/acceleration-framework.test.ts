@@ -341,3 +341,36 @@ describe("defects of the original that are not here", () => {
     expect(await AccelerationFramework.createIfConfigured(optionsOf([]))).toBeUndefined();
   });
 });
+
+describe("a plugin whose code fails", () => {
+  const fail = (): never => {
+    throw new TypeError("Cannot read properties of undefined (reading 'x')");
+  };
+  const named = (hook: string): string =>
+    `configuration.plugins.a: A of p 1.2.3 fails in ${hook}: Cannot read properties of undefined (reading 'x'). This is for its authors`;
+
+  test("is named, with what of it failed, and is no fault of the program", async () => {
+    const broken = simplePlugin("A", "a", {}, { activate: fail });
+    const configuration = { plugins: { a: { k: 1 } } };
+    const created = AccelerationFramework.create(optionsOf([registration("p", broken)], { configuration }));
+    await expect(created).rejects.toThrow(named("activate"));
+    await expect(created).rejects.toBeInstanceOf(PluginError);
+    const request = { modelNameOrPath: "m", dtype: "auto", device: "cpu", onWarning: () => undefined } as const;
+    await expect((await framework([{ loadModel: fail }])).loadModel(request)).rejects.toThrow(named("loadModel"));
+    const model = await openModel();
+    const input = { model, args, peftConfig: undefined };
+    await expect((await framework([{ augment: fail }])).augment(input)).rejects.toThrow(named("augment"));
+    const run = await framework([{ callbacks: fail }]);
+    await run.augment(input);
+    expect(() => run.readyForTrain({ model, args })).toThrow(named("callbacks"));
+  });
+
+  test("unless it means its error for the user", async () => {
+    const refuse = (): never => {
+      throw new ConfigurationError("a: this needs more ranks.");
+    };
+    const run = await framework([{ augment: refuse }]);
+    const augmented = run.augment({ model: await openModel(), args, peftConfig: undefined });
+    await expect(augmented).rejects.toThrow(/^a: this needs more ranks\.$/);
+  });
+});

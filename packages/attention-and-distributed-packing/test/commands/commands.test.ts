@@ -103,8 +103,8 @@ describe("preview --packing", () => {
     const [, scale, first, second, third, fourth] = drawing?.split("\n") ?? [];
     expect(scale).toBe("   0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5");
     expect(first).toMatch(/^\[\[( A)+( [B-Z]){8,} \]$/);
-    for (const row of [second, third]) expect(row).toMatch(/^ {3}( [A-Z]){16} \]$/);
-    expect(fourth).toMatch(/^ {3}( [A-Z]){16} \]\]$/);
+    for (const row of [second, third]) expect(row).toMatch(/^ {2}( [A-Z]){16} \]$/);
+    expect(fourth).toMatch(/^ {2}( [A-Z]){16} \]\]$/);
     expect(readFileSync(picture, "utf8")).toContain("packed: each sample sees itself");
   });
 });

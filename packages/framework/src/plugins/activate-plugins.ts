@@ -5,6 +5,7 @@ import { ConfigurationError } from "../errors.ts";
 import type { PluginContext, PluginHooks } from "./acceleration-plugin.ts";
 import { checkRequirements } from "./check-requirements.ts";
 import type { PluginDiscovery } from "./plugin-discovery.ts";
+import { namePluginFault } from "./plugin-fault.ts";
 import { orderPlugins } from "./plugin-order.ts";
 
 /** A plugin that is at work. */
@@ -44,9 +45,13 @@ export async function activatePlugins(
   for (const entry of configured) {
     const { plugin, registration, configuration } = entry;
     await checkRequirements(plugin, registration.directory ?? process.cwd(), checkPackages);
-    const hooks = await plugin.activate(configuration, context);
     const path = Object.keys(configuration)[0] ?? plugin.paths.allOf?.[0] ?? plugin.paths.anyOf?.[0] ?? "";
-    active.push({ ...entry, hooks, where: locate(body, path) });
+    const located = { ...entry, where: locate(body, path) };
+    try {
+      active.push({ ...located, hooks: await plugin.activate(configuration, context) });
+    } catch (error) {
+      throw namePluginFault(located, "activate", error);
+    }
   }
   checkLoaders(active);
   return active;

@@ -18,13 +18,13 @@ export function trainingMetrics<Model>(session: Session<Model>, state: TrainerSt
   };
 }
 
-/** An evaluation by Hugging Face's names. */
-export function evaluationMetrics(result: EvaluationResult): LogEntry {
+/** An evaluation by Hugging Face's names. A step is a batch on every rank. */
+export function evaluationMetrics(result: EvaluationResult, ranks: number): LogEntry {
   return {
     eval_loss: result.loss,
     eval_runtime: result.seconds,
     eval_samples_per_second: result.samples / result.seconds,
-    eval_steps_per_second: result.batches / result.seconds,
+    eval_steps_per_second: Math.ceil(result.batches / ranks) / result.seconds,
     ...(result.batchesWithoutTrainableTokens === 0
       ? {}
       : { eval_batches_without_trainable_tokens: result.batchesWithoutTrainableTokens }),

@@ -357,7 +357,7 @@ export class Trainer<Model extends TrainableModel = TrainableModel> {
       onBatch: ({ index }) =>
         this.#callbacks.emit("onPredictionStep", { ...this.#event(), batchIndex: index, batchCount }),
     });
-    const metrics = await this.#log(evaluationMetrics(result));
+    const metrics = await this.#log(evaluationMetrics(result, this.#communicator.size));
     noteMetric(this.args, this.state, this.control, metrics);
     await this.#callbacks.emit("onEvaluate", { ...this.#event(), metrics });
     return metrics;

@@ -111,5 +111,16 @@ describe("what is counted", () => {
       expect(Number(metrics["train_samples_per_second"]) * seconds).toBeCloseTo(80, 6);
       expect(Number(metrics["train_tokens_per_second"]) * seconds).toBeCloseTo(alone.state.numInputTokensSeen, 6);
     }
+    const [{ trainer }] = await together({
+      evalStrategy: "steps",
+      evalSteps: 5,
+      maxSteps: 5,
+      perDeviceEvalBatchSize: 3,
+    });
+    const metrics = trainer.state.logHistory.find((entry) => "eval_loss" in entry)!;
+    const seconds = Number(metrics["eval_runtime"]);
+    expect(Number(metrics["eval_samples_per_second"]) * seconds).toBeCloseTo(40, 6);
+    // 14 batches, 7 on each.
+    expect(Number(metrics["eval_steps_per_second"]) * seconds).toBeCloseTo(7, 6);
   });
 });
