@@ -42,7 +42,8 @@ test_() {
   local files="packages/tensor/test packages/models/test/architectures packages/models/test/layers packages/models/test/rope \
     packages/models/test/peft packages/models/test/generation packages/trainer/test/cuda packages/trainer/test/optimizer \
     packages/trainer/test/training/curves.test.ts packages/attention-and-distributed-packing/test/cuda \
-    packages/attention-and-distributed-packing/test/variable-length-attention packages/attention-and-distributed-packing/test/padding-free"
+    packages/attention-and-distributed-packing/test/variable-length-attention packages/attention-and-distributed-packing/test/padding-free \
+    packages/attention-and-distributed-packing/test/data/packed-loss packages/attention-and-distributed-packing/test/data/multipack-training"
   if [ -n "$quick" ]; then files="packages/tensor/test/cuda packages/tensor/test/matmul.test.ts packages/tensor/test/softmax.test.ts"; fi
   # shellcheck disable=SC2086
   FMS_ACCEL_TEST_DEVICE=cuda vitest $files
@@ -59,6 +60,8 @@ sanitize() {
       node node_modules/vitest/vitest.mjs run --maxWorkers=1 --testTimeout=600000 packages/tensor/test/attention.test.ts \
       packages/tensor/test/matmul.test.ts packages/tensor/test/cuda/products.test.ts packages/tensor/test/softmax.test.ts packages/tensor/test/indexing.test.ts \
       packages/tensor/test/cross-entropy.test.ts packages/tensor/test/adamw.test.ts packages/tensor/test/random.test.ts \
+      packages/tensor/test/grouped-linear.test.ts packages/tensor/test/rms-norm.test.ts packages/tensor/test/rotary.test.ts \
+      packages/tensor/test/swiglu.test.ts packages/tensor/test/few-rows.test.ts packages/tensor/test/reduce.test.ts \
       packages/attention-and-distributed-packing/test/cuda/kernels.test.ts
   done
 }

@@ -180,6 +180,7 @@ export {
   type GatedExpert,
   type GatedLayers,
   linearOfExperts,
+  type LowRankChange,
   mixtureOfExperts,
   oneByOne,
   type Routing,
@@ -192,6 +193,7 @@ export { GemmaRMSNorm } from "./layers/gemma-rms-norm.ts";
 export { linearCrossEntropy, type LinearCrossEntropyOptions, rowsPerChunk } from "./layers/linear-cross-entropy.ts";
 export { RMSNorm } from "./layers/rms-norm.ts";
 export {
+  cumulativeLengths,
   hidesKeys,
   numberSequences,
   packedSequenceIds,
@@ -201,8 +203,8 @@ export {
 export type { InputFacts, Targets } from "./modeling/input-facts.ts";
 export { applyPartialRotary } from "./rope/apply-partial-rotary.ts";
 export { applyRotary } from "./rope/apply-rotary.ts";
-export { attentionScaling, dependsOnLength, rotaryFrequencies } from "./rope/frequencies.ts";
-export { RotaryEmbedding, type RotaryPhases } from "./rope/rotary-embedding.ts";
+export { attentionScaling, dependsOnLength, equivalentLength, rotaryFrequencies } from "./rope/frequencies.ts";
+export { type Positions, RotaryEmbedding, type RotaryPhases } from "./rope/rotary-embedding.ts";
 export type { RopeParameters, RopeType } from "./rope/rope-parameters.ts";
 
 // ---- Files ---------------------------------------------------------------------------------------------------------

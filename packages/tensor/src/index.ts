@@ -153,6 +153,7 @@ export { crossEntropy, crossEntropyInPlace, type CrossEntropyOptions } from "./o
 
 // ---- Indexing ------------------------------------------------------------------------------------------------------------------
 export { addWeightedRows, type AddWeightedRowsOptions, composedAddWeightedRows } from "./ops/weighted-rows.ts";
+export { groupRows, RowGroups } from "./ops/row-groups.ts";
 export { embedding, gather, indexAdd, indexSelect, type Ordered, scatterAdd, sort, topk } from "./ops/indexing.ts";
 
 // ---- Modules -------------------------------------------------------------------------------------------------------------------

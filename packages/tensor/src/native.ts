@@ -115,6 +115,7 @@ export interface NativeEngine {
     x: Handle,
     weights: readonly Handle[],
     counts: readonly number[],
+    offsets: Handle | undefined,
     multipliesTransposed: boolean,
     dtype: number,
     inBFloat16: boolean,
@@ -123,6 +124,7 @@ export interface NativeEngine {
     gradient: Handle,
     x: Handle,
     counts: readonly number[],
+    offsets: Handle | undefined,
     isStacked: boolean,
     wanted: readonly number[],
     dtype: number,
@@ -208,6 +210,7 @@ export interface NativeEngine {
   ): [Handle | undefined, Handle | undefined];
   gather(x: Handle, dim: number, index: Handle): Handle;
   scatterAdd(x: Handle, dim: number, index: Handle, source: Handle): Handle;
+  groupRows(group: Handle, groups: number): [order: Handle, offsets: Handle];
   topkIndices(x: Handle, dim: number, k: number): Handle;
   sortIndices(x: Handle, dim: number, descending: boolean): Handle;
   // losses.cc

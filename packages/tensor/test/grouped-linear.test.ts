@@ -5,6 +5,7 @@ import {
   type DType,
   dryRun,
   groupedLinear,
+  groupRows,
   linear,
   noGrad,
   select,
@@ -13,8 +14,10 @@ import {
   split,
   stack,
   type Tensor,
+  tensor,
   TensorError,
   transpose,
+  workStats,
   zeros,
 } from "../src/index.ts";
 import { checkOperation } from "./support/check-gradients.ts";
@@ -35,9 +38,13 @@ const CASES: Case[] = [
   { counts: [0, 0], in: 6, out: 3 },
   { counts: [700, 3, 250, 0, 520, 16], in: 70, out: 96 },
   { counts: [40, 9, 61], in: 2100, out: 24 },
-  { counts: Array.from({ length: 70 }, (_, group) => (group * 7) % 5), in: 9, out: 6 },
+  { counts: Array.from({ length: 140 }, (_, group) => (group * 7) % 5), in: 9, out: 6 },
 ];
 const totalOf = (counts: readonly number[]): number => counts.reduce((sum, count) => sum + count, 0);
+
+/** The group of each row. */
+const groupOf = (counts: readonly number[]): number[] =>
+  counts.flatMap((count, group) => Array.from({ length: count }, () => group));
 
 /** `linear` of each group, joined. */
 function composed(x: Tensor, weights: readonly Tensor[], counts: readonly number[]): Tensor {
@@ -47,7 +54,7 @@ function composed(x: Tensor, weights: readonly Tensor[], counts: readonly number
   );
 }
 
-type Form = "composed" | "list" | "stack";
+type Form = "composed" | "list" | "stack" | "dealt";
 
 function results({ counts, in: k, out }: Case, dtype: DType, form: Form, weightDtype: DType = dtype): Tensor[] {
   const x = randomTensor([totalOf(counts), k], { seed: 1, dtype, requiresGrad: true });
@@ -56,8 +63,9 @@ function results({ counts, in: k, out }: Case, dtype: DType, form: Form, weightD
   const stacked = noGrad(() => stack(weights, 0));
   stacked.requiresGrad = form === "stack";
   for (const weight of weights) weight.requiresGrad = form !== "stack";
+  const sizes = form === "dealt" ? groupRows(tensor(groupOf(counts), { dtype: "int64" }), counts.length) : counts;
   const y =
-    form === "composed" ? composed(x, weights, counts) : groupedLinear(x, form === "stack" ? stacked : weights, counts);
+    form === "composed" ? composed(x, weights, counts) : groupedLinear(x, form === "stack" ? stacked : weights, sizes);
   y.backward(g);
   const gradients =
     form === "stack"
@@ -80,6 +88,7 @@ describe.each(CASES)("groups of $counts rows, $in features to $out", (testCase) 
     const expected = bits(results(testCase, dtype, "composed"));
     expect(bits(results(testCase, dtype, "list"))).toEqual(expected);
     expect(bits(results(testCase, dtype, "stack"))).toEqual(expected);
+    expect(bits(results(testCase, dtype, "dealt"))).toEqual(expected);
   });
 });
 
@@ -88,11 +97,11 @@ describe("grouped linear", () => {
 
   test("agrees with float64 in every layout", () => {
     const counts = [2, 0, 5, 1];
-    const groupOf = counts.flatMap((count, group) => Array.from({ length: count }, () => group));
+    const groups = groupOf(counts);
     const reference = (x: DoubleArray, weight: DoubleArray): DoubleArray =>
       build([8, 6], (row, column) => {
         let total = 0;
-        for (let k = 0; k < 11; k++) total += get(x, row, k) * get(weight, groupOf[row] as number, column, k);
+        for (let k = 0; k < 11; k++) total += get(x, row, k) * get(weight, groups[row] as number, column, k);
         return total;
       });
     checkOperation({
@@ -189,5 +198,41 @@ describe("grouped linear", () => {
       expect(wrong).toThrow(TensorError);
       expect(wrong).toThrow(text);
     }
+  });
+});
+
+describe("groupRows", () => {
+  test.each([
+    [0, 3],
+    [1, 1],
+    [1000, 7],
+    [259, 140],
+    [300, 2],
+  ])("%i rows of %i groups keep their order within each", (rows, count) => {
+    const group = Array.from({ length: rows }, (_, row) => (row * row * 31 + (row % 11)) % count);
+    for (const dtype of ["int64", "int32"] as const) {
+      const groups = groupRows(tensor(group, { dtype, shape: [rows] }), count);
+      const expected = Array.from({ length: count }, (_, own) =>
+        group.flatMap((each, row) => (each === own ? [row] : [])),
+      );
+      expect(groups.order.toArray()).toEqual(expected.flat());
+      expect(groups.counts()).toEqual(expected.map(({ length }) => length));
+      expect(groups.offsets.shape).toEqual([count + 1]);
+    }
+  });
+
+  test("a group that does not exist is named with its row", () => {
+    const wrong = () => groupRows(tensor([0, 2, 1], { dtype: "int64" }), 2).counts();
+    expect(wrong).toThrow("groupRows: index 2 at [1] is out of range for size 2");
+    expect(() => groupRows(zeros([2, 2], { dtype: "int64" }), 2)).toThrow("[2, 2]");
+    expect(() => groupRows(zeros([2]), 2)).toThrow("float32");
+  });
+
+  test("on a GPU nothing waits", () => {
+    const group = tensor([1, 0, 1, 2], { dtype: "int64" });
+    const [x, weight] = [randomTensor([4, 5]), randomTensor([3, 2, 5], { seed: 2, requiresGrad: true })];
+    const { waits } = workStats();
+    groupedLinear(x, weight, groupRows(group, 3)).backward(randomTensor([4, 2], { seed: 3 }));
+    expect(workStats().waits).toBe(waits);
   });
 });

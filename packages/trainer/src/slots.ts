@@ -118,6 +118,8 @@ export interface WindowPlanner {
 /** A model as the trainer sees it: parameters, and a loss for a batch with labels. `CausalLM` and `PeftModel` are such models. */
 export interface TrainableModel extends Module {
   forward(inputs: CausalLMInputs): { readonly loss: Tensor | undefined };
+  /** The smallest length of the longest sequence whose batches are computed as those of `length`; absent: every length counts. */
+  equivalentLength?(length: number): number;
 }
 
 /**

@@ -111,6 +111,7 @@ inline unsigned __ballot_sync(unsigned mask, int predicate, CUDA_EMULATOR_SITE) 
   cuda_emulator::collective("__ballot_sync", mask, &vote, cuda_emulator::complete_vote, site);
   return vote.ballot;
 }
+inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __any_sync(unsigned mask, int predicate, CUDA_EMULATOR_SITE) {
   cuda_emulator::Vote vote{predicate != 0, 0};
   cuda_emulator::collective("__any_sync", mask, &vote, cuda_emulator::complete_vote, site);

@@ -22,8 +22,9 @@ void device_forward(const Engine& engine, const DeviceSequences& sequences,
                     const std::string& message, const Attention& a) {
   const cuda::Queue queue(engine, sequences.device);
   const cuda::Bounds bounds = bounds_of(sequences);
-  cuda::check_bounds(queue, bounds, engine.device_record(sequences.device, message));
   if (bounds.tokens > 0 && bounds.sequences > 0) cuda::forward(queue, a, bounds);
+  // Behind it: where each launch is waited for, the kernels must bear wrong bounds as well.
+  cuda::check_bounds(queue, bounds, engine.device_record(sequences.device, message));
 }
 
 void device_backward(const Engine& engine, const DeviceSequences& sequences, const Attention& a) {

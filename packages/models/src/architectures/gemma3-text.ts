@@ -22,7 +22,8 @@ import { Decoder, DecoderForCausalLM } from "../modeling/decoder.ts";
 import type { AttentionContext } from "../modeling/attention-context.ts";
 import type { LayerContext } from "../modeling/run-layers.ts";
 import { applyRotary } from "../rope/apply-rotary.ts";
-import { RotaryEmbedding } from "../rope/rotary-embedding.ts";
+import { dependsOnLength } from "../rope/frequencies.ts";
+import { type Positions, RotaryEmbedding } from "../rope/rotary-embedding.ts";
 import type { RopeParameters } from "../rope/rope-parameters.ts";
 import type { Architecture, ModelOptions } from "./architecture.ts";
 
@@ -201,11 +202,11 @@ export class Gemma3Model extends Decoder<Gemma3DecoderLayer> {
 
   protected override layerContext(
     context: AttentionContext,
-    positionIds: Tensor,
+    positions: Positions,
     dtype: DType,
   ): (layer: number) => LayerContext {
-    const full = { ...context, phases: this.rotary.forward(positionIds, dtype) };
-    const local = { ...context, phases: this.localRotary.forward(positionIds, dtype) };
+    const full = { ...context, phases: this.rotary.forward(positions, dtype) };
+    const local = { ...context, phases: this.localRotary.forward(positions, dtype) };
     return (layer) => (this.layerWindows[layer] === undefined ? full : local);
   }
 
@@ -217,6 +218,10 @@ export class Gemma3Model extends Decoder<Gemma3DecoderLayer> {
 export class Gemma3ForCausalLM extends DecoderForCausalLM<Gemma3Config, Gemma3Model> {
   constructor(config: Gemma3Config, options: ModelOptions) {
     super(config, new Gemma3Model(config, options), options);
+  }
+
+  override equivalentLength(length: number): number {
+    return dependsOnLength(this.config.localRope) ? length : super.equivalentLength(length);
   }
 
   protected override transformLogits(logits: Tensor): Tensor {

@@ -15,6 +15,7 @@ import { Backbone } from "../modeling/backbone.ts";
 import { CausalLM, type CausalLMInputs, type CausalLMOutput, type TiedWeight } from "../modeling/causal-lm.ts";
 import { type LayerContext, runLayers } from "../modeling/run-layers.ts";
 import { applyPartialRotary } from "../rope/apply-partial-rotary.ts";
+import { equivalentLength } from "../rope/frequencies.ts";
 import { RotaryEmbedding } from "../rope/rotary-embedding.ts";
 import type { Architecture, ModelOptions } from "./architecture.ts";
 
@@ -190,7 +191,7 @@ export class GPTNeoXModel extends Backbone {
     const embedded = this.dropout.forward(this.embed_in.forward(inputs.inputIds));
     const context: LayerContext = {
       ...layout.context,
-      phases: this.rotary.forward(layout.positionIds, embedded.dtype),
+      phases: this.rotary.forward(layout.positions, embedded.dtype),
     };
     return this.final_layer_norm.forward(runLayers(this.layers, embedded, context, gradientCheckpointing));
   }
@@ -213,6 +214,10 @@ export class GPTNeoXForCausalLM extends CausalLM<GPTNeoXConfig> {
   override forward(inputs: CausalLMInputs): CausalLMOutput {
     const hidden = this.gpt_neox.forward(inputs, this.gradientCheckpointing);
     return causalLMOutput(hidden, this.embed_out, this.config.vocabSize, inputs);
+  }
+
+  override equivalentLength(length: number): number {
+    return equivalentLength(this.config.rope, length);
   }
 
   override tiedWeights(): readonly TiedWeight[] {

@@ -14,6 +14,7 @@ import {
   mul,
   Parameter,
   reshape,
+  type RowGroups,
   softmax,
   split,
   type Tensor,
@@ -101,9 +102,9 @@ export class GraniteMoeParallelExperts extends Module implements SelfInitialisin
     fillNormal(this.weight, range, generator);
   }
 
-  /** Rows `[n, in]` in the order of their experts, `counts[e]` of expert e → `[n, out]`. */
-  forward(rows: Tensor, counts: readonly number[]): Tensor {
-    return groupedLinear(rows, this.weight, counts);
+  /** Rows `[n, in]` in the order of their experts → `[n, out]`. */
+  forward(rows: Tensor, groups: RowGroups): Tensor {
+    return groupedLinear(rows, this.weight, groups);
   }
 }
 
@@ -140,10 +141,10 @@ export class GraniteMoeMoE extends Module {
   forward(x: Tensor): [output: Tensor, routerLogits: Tensor] {
     const tokens = reshape(x, [-1, x.shape.at(-1)!]);
     const routerLogits = cast(this.router.layer.forward(tokens), "float32");
-    const experts = (rows: Tensor, counts: readonly number[]): Tensor => {
-      const both = this.input_linear.forward(rows, counts);
+    const experts = (rows: Tensor, groups: RowGroups): Tensor => {
+      const both = this.input_linear.forward(rows, groups);
       const [gate, up] = split(both, both.shape[1]! / 2, 1) as [Tensor, Tensor];
-      return this.output_linear.forward(gated(this.activation, gate, up), counts);
+      return this.output_linear.forward(gated(this.activation, gate, up), groups);
     };
     const routing = this.#route(routerLogits, tokens);
     const output = mixtureOfExperts(tokens, routing, this.numExperts, experts);

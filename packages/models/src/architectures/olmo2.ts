@@ -17,6 +17,7 @@ import { Decoder, DecoderForCausalLM } from "../modeling/decoder.ts";
 import type { AttentionContext } from "../modeling/attention-context.ts";
 import type { LayerContext } from "../modeling/run-layers.ts";
 import { applyRotary } from "../rope/apply-rotary.ts";
+import type { Positions } from "../rope/rotary-embedding.ts";
 import type { Architecture, ModelOptions } from "./architecture.ts";
 
 export interface Olmo2Config extends DecoderConfig {
@@ -126,8 +127,8 @@ export class Olmo2Model extends Decoder<Olmo2DecoderLayer> {
   }
 
   /** Phases stay float32 in a bfloat16 model: the rotation is computed in float32 and rounded once. */
-  protected override layerContext(context: AttentionContext, positionIds: Tensor, _dtype: DType): LayerContext {
-    return { ...context, phases: this.rotary.forward(positionIds, "float32") };
+  protected override layerContext(context: AttentionContext, positions: Positions, _dtype: DType): LayerContext {
+    return { ...context, phases: this.rotary.forward(positions, "float32") };
   }
 }
 

@@ -53,8 +53,10 @@ export function loadBalancingLoss(
       choices = add(choices, counted(noGrad(() => chosenExperts(routed, perToken))));
       probabilities = add(probabilities, counted(routed));
     }
-    const rows = rowWeights === undefined ? routerLogits[0]!.shape[0]! : sum(rowWeights).item();
-    const total = rows * routerLogits.length;
+    const total =
+      rowWeights === undefined
+        ? routerLogits[0]!.shape[0]! * routerLogits.length
+        : mul(sum(rowWeights), routerLogits.length);
     return mul(sum(mul(div(choices, total), div(probabilities, total))), experts);
   });
 }

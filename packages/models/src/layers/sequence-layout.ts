@@ -3,11 +3,11 @@ import { arange, type Tensor, tensor, to, unsqueeze } from "@fms-accel/tensor";
 import { ModelInputError } from "../errors.ts";
 import type { CausalLMInputs } from "../modeling/causal-lm.ts";
 import type { AttentionContext } from "../modeling/attention-context.ts";
+import type { Positions } from "../rope/rotary-embedding.ts";
 
 /** Where tokens stand and who sees whom, worked out once a forward call and the same for all layers. */
 export interface SequenceLayout {
-  /** int32 `[B or 1, T]`. */
-  readonly positionIds: Tensor;
+  readonly positions: Positions;
   /**
    * `keyMask` `[B, S]` is absent where causality hides all padding; segments int32 `[B, T]`, equal for tokens of one sequence, are absent
    * where every row is one sequence.
@@ -48,16 +48,22 @@ export function sequenceLayout(inputs: CausalLMInputs): SequenceLayout {
   const keyMask = hides ? to(attentionMask, device) : undefined;
   const isPlain = attention !== undefined && cache === undefined && keyMask === undefined;
   return {
-    positionIds:
+    positions:
       positionIds === undefined
-        ? unsqueeze(arange(past, past + length, 1, { dtype: "int32", device }), 0)
-        : to(positionIds, device),
+        ? {
+            ids: unsqueeze(arange(past, past + length, 1, { dtype: "int32", device }), 0),
+            length: () => past + length,
+          }
+        : {
+            ids: to(positionIds, device),
+            length: () => facts?.lengths.get(positionIds) ?? longestIn(positionIds),
+          },
     context: {
       keyMask,
       querySegments: segments,
       keySegments: segments,
       cache,
-      cuSeqlens: isPlain ? cumulativeLengths(ids, inputIds) : undefined,
+      cuSeqlens: isPlain ? boundsOf(sequenceIds ?? positionIds, ids, inputs) : undefined,
       attention,
     },
   };
@@ -96,13 +102,26 @@ export function numberSequences(
   return packed ? ids : undefined;
 }
 
+/** `cumulativeLengths` on the device of the tokens, read from `ids` unless the facts about `key` say it. */
+function boundsOf(
+  key: Tensor | undefined,
+  ids: Tensor | undefined,
+  { inputIds, facts }: CausalLMInputs,
+): Tensor | undefined {
+  if (key !== undefined && facts?.cuSeqlens.has(key) === true) return facts.cuSeqlens.get(key);
+  const bounds = cumulativeLengths(ids?.toInt32Array(), inputIds.shape as [number, number]);
+  return bounds && tensor(bounds, { dtype: "int32", device: inputIds.device });
+}
+
 /**
- * Where the sequences begin and end when rows lie one behind the other; of all rows where `sequenceIds` are absent.
- * @returns int32 `[sequences + 1]`, or undefined where the tokens of a sequence do not lie together
+ * Where the sequences begin and end when rows lie one behind the other.
+ * @param ids `[rows, length]` in row-major order: the sequence of each token; absent: each row is one
+ * @returns `[sequences + 1]`, or undefined where the tokens of a sequence do not lie together
  */
-function cumulativeLengths(sequenceIds: Tensor | undefined, inputIds: Tensor): Tensor | undefined {
-  const [rows, length] = inputIds.shape as [number, number];
-  const ids = sequenceIds?.toInt32Array();
+export function cumulativeLengths(
+  ids: Int32Array | undefined,
+  [rows, length]: readonly [number, number],
+): Int32Array | undefined {
   const bounds = [0];
   for (let row = 0; row < rows; row++) {
     const seen = new Set<number>();
@@ -115,7 +134,11 @@ function cumulativeLengths(sequenceIds: Tensor | undefined, inputIds: Tensor): T
     }
   }
   if (rows * length > 0) bounds.push(rows * length);
-  return tensor(Int32Array.from(bounds), { dtype: "int32", device: inputIds.device });
+  return Int32Array.from(bounds);
+}
+
+function longestIn(positionIds: Tensor): number {
+  return positionIds.toInt32Array().reduce((largest, position) => Math.max(largest, position), -1) + 1;
 }
 
 function readsAsHiding(attentionMask: Tensor): boolean {

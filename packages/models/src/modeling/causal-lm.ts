@@ -73,6 +73,11 @@ export abstract class CausalLM<C extends CausalLMConfig = CausalLMConfig> extend
   /** Parameters that the model uses in more than one place. */
   abstract tiedWeights(): readonly TiedWeight[];
 
+  /** The smallest length of a call's longest sequence that is computed as `length` is, apart from how many positions there are. */
+  equivalentLength(_length: number): number {
+    return 0;
+  }
+
   /** Deviation of the normally distributed initial weights of a module. @param _module its name in the model */
   initialDeviation(_module: string): number {
     return this.config.initializerRange;

@@ -5,7 +5,8 @@ import type { ModelOptions } from "../architectures/architecture.ts";
 import type { DecoderConfig } from "../config/decoder-config.ts";
 import { causalLMOutput } from "../layers/language-model-head.ts";
 import { sequenceLayout } from "../layers/sequence-layout.ts";
-import { RotaryEmbedding } from "../rope/rotary-embedding.ts";
+import { equivalentLength } from "../rope/frequencies.ts";
+import { type Positions, RotaryEmbedding } from "../rope/rotary-embedding.ts";
 import { Backbone } from "./backbone.ts";
 import { CausalLM, type CausalLMInputs, type CausalLMOutput, type TiedWeight } from "./causal-lm.ts";
 import type { AttentionContext } from "./attention-context.ts";
@@ -39,7 +40,7 @@ export abstract class DecoderFrame<L extends Module = Module> extends Backbone {
   } {
     const layout = sequenceLayout(inputs);
     const embedded = this.embed(inputs.inputIds);
-    return { embedded, context: this.layerContext(layout.context, layout.positionIds, embedded.dtype) };
+    return { embedded, context: this.layerContext(layout.context, layout.positions, embedded.dtype) };
   }
 
   /** What goes into the first layer. */
@@ -50,10 +51,10 @@ export abstract class DecoderFrame<L extends Module = Module> extends Backbone {
   /** What layers are told: the same for all, or a function of the layer's index. */
   protected layerContext(
     context: AttentionContext,
-    positionIds: Tensor,
+    positions: Positions,
     dtype: DType,
   ): LayerContext | ((layer: number) => LayerContext) {
-    return { ...context, phases: this.rotary.forward(positionIds, dtype) };
+    return { ...context, phases: this.rotary.forward(positions, dtype) };
   }
 }
 
@@ -83,6 +84,10 @@ export abstract class HeadedDecoder<C extends DecoderConfig, M extends DecoderFr
 
   override tiedWeights(): readonly TiedWeight[] {
     return this.config.tieWordEmbeddings ? [["model.embed_tokens.weight", "lm_head.weight"]] : [];
+  }
+
+  override equivalentLength(length: number): number {
+    return equivalentLength(this.config.rope, length);
   }
 
   /** What the architecture does to logits; rows must stay independent of each other. */

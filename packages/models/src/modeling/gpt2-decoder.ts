@@ -61,19 +61,15 @@ export class Gpt2Decoder extends Backbone {
 
   /** @returns hidden states after the last norm, `[B, T, hidden]` */
   override forward(inputs: CausalLMInputs, gradientCheckpointing: boolean): Tensor {
-    const { positionIds, context } = sequenceLayout(inputs);
-    this.#checkPositions(inputs);
-    const embedded = this.drop.forward(add(this.wte.forward(inputs.inputIds), this.wpe.forward(positionIds)));
+    const { positions, context } = sequenceLayout(inputs);
+    this.#checkPositions(positions.length());
+    const embedded = this.drop.forward(add(this.wte.forward(inputs.inputIds), this.wpe.forward(positions.ids)));
     return this.ln_f.forward(runLayers(this.h, embedded, context, gradientCheckpointing));
   }
 
   /** Positions are rows of a table: beyond it there are none. */
-  #checkPositions({ inputIds, positionIds, cache }: CausalLMInputs): void {
-    const count = this.wpe.num_embeddings;
-    const last =
-      positionIds === undefined
-        ? (cache?.length ?? 0) + inputIds.shape[1]! - 1
-        : positionIds.toInt32Array().reduce((a, b) => Math.max(a, b), 0);
+  #checkPositions(length: number): void {
+    const [count, last] = [this.wpe.num_embeddings, length - 1];
     if (last >= count) {
       throw new ModelInputError(
         `inputIds: position ${last} is beyond the model's ${count} positions (0 to ${count - 1}, n_positions). Use shorter sequences.`,
@@ -100,6 +96,11 @@ export class Gpt2DecoderForCausalLM<C extends Gpt2LikeConfig> extends CausalLM<C
   override forward(inputs: CausalLMInputs): CausalLMOutput {
     const hidden = this.transformer.forward(inputs, this.gradientCheckpointing);
     return causalLMOutput(hidden, this.lm_head, this.config.vocabSize, inputs);
+  }
+
+  /** A table of positions is looked up in alike whatever the length, up to its end. */
+  override equivalentLength(length: number): number {
+    return length > this.transformer.wpe.num_embeddings ? length : 0;
   }
 
   override tiedWeights(): readonly TiedWeight[] {

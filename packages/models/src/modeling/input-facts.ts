@@ -21,4 +21,11 @@ export interface InputFacts {
   readonly hidesKeys: ReadonlyMap<Tensor, boolean>;
   /** Of position ids: the number of each token's sequence int32 `[B, T]`; undefined where every row is a single sequence. */
   readonly sequenceIds: ReadonlyMap<Tensor, Tensor | undefined>;
+  /** Of position ids: the largest + 1, or a length that `CausalLM.equivalentLength` says is the same. */
+  readonly lengths: ReadonlyMap<Tensor, number>;
+  /**
+   * Of position ids, or sequence ids where there are some: where sequences begin and end when rows lie one behind the other, int32, from 0 to
+   * B·T; what fills up repeats B·T. Undefined where the tokens of a sequence do not lie together.
+   */
+  readonly cuSeqlens: ReadonlyMap<Tensor, Tensor | undefined>;
 }

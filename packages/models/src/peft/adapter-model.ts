@@ -47,6 +47,10 @@ export abstract class AdapterModel<M extends CausalLM = CausalLM> extends Causal
     return this.baseModel.tiedWeights();
   }
 
+  override equivalentLength(length: number): number {
+    return this.baseModel.equivalentLength(length);
+  }
+
   /** How many numbers are trained, and how many there are in all. */
   countParameters(): { trainable: number; total: number } {
     let trainable = 0;

@@ -12,6 +12,7 @@ import {
   transpose,
 } from "@fms-accel/tensor";
 
+import type { LowRankChange } from "../layers/experts.ts";
 import { AdapterModules } from "./adapter-modules.ts";
 import type { AdapterState } from "./adapter-state.ts";
 import { DoraMagnitude, rowNorms } from "./dora.ts";
@@ -165,6 +166,21 @@ export abstract class LoraLayer<B extends WeightedModule = WeightedModule> exten
       }
     }
     return result ?? this.base_layer.forward(x);
+  }
+
+  /** As of an `ExpertLayer`; undefined where it is not all that this layer does. */
+  lowRank(): { base: B; changes: readonly LowRankChange[] } | undefined {
+    const { enabled, active } = this.#state;
+    if (this.#merged !== undefined) return enabled ? { base: this.base_layer, changes: [] } : undefined;
+    const adapters = (enabled ? active : []).flatMap((name) => this.#adapter(name) ?? []);
+    if (this.isTransposed || adapters.some(({ magnitude }) => magnitude !== undefined)) return undefined;
+    const changes = adapters.map(({ a, b, settings }) => ({
+      a,
+      b,
+      scaling: settings.scaling,
+      dropout: this.training ? settings.dropout : 0,
+    }));
+    return { base: this.base_layer, changes };
   }
 
   /**

@@ -1,4 +1,4 @@
-import { Linear, Module, noGrad, scope, select, stack, type Tensor } from "@fms-accel/tensor";
+import { Linear, Module, noGrad, type RowGroups, scope, select, stack, type Tensor } from "@fms-accel/tensor";
 
 import type { GraniteMoeParallelExperts } from "../architectures/granitemoe.ts";
 import { linearOfExperts } from "../layers/experts.ts";
@@ -39,9 +39,9 @@ export class LoraParallelExperts extends Module {
     return [...this.#views, this.#original.weight];
   }
 
-  /** Rows `[n, in]` in the order of their experts, `counts[e]` of expert e → `[n, out]`. */
-  forward(rows: Tensor, counts: readonly number[]): Tensor {
-    return linearOfExperts(this.experts)(rows, counts);
+  /** Rows `[n, in]` in the order of their experts → `[n, out]`. */
+  forward(rows: Tensor, groups: RowGroups): Tensor {
+    return linearOfExperts(this.experts)(rows, groups);
   }
 
   /** @returns the module as it was, with the weights that its experts have now */

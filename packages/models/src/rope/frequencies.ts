@@ -32,6 +32,18 @@ export function dependsOnLength(rope: RopeParameters): boolean {
   return rope.ropeType === "dynamic" || rope.ropeType === "longrope";
 }
 
+/** The smallest length whose frequencies are those of `length`: calls of one such length are computed alike. */
+export function equivalentLength(rope: RopeParameters, length: number): number {
+  switch (rope.ropeType) {
+    case "dynamic":
+      return Math.max(length, rope.maxPositionEmbeddings);
+    case "longrope":
+      return length > rope.originalMaxPositionEmbeddings ? rope.originalMaxPositionEmbeddings + 1 : 0;
+    default:
+      return 0;
+  }
+}
+
 /** What cosines and sines are multiplied by. */
 export function attentionScaling(rope: RopeParameters): number {
   return rope.ropeType === "yarn" || rope.ropeType === "longrope" ? rope.attentionFactor : 1;

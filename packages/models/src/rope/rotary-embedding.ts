@@ -1,7 +1,15 @@
-import { amax, cast, cat, cos, type DType, mul, noGrad, sin, tensor, type Tensor, unsqueeze } from "@fms-accel/tensor";
+import { cast, cat, cos, type DType, mul, noGrad, sin, tensor, type Tensor, unsqueeze } from "@fms-accel/tensor";
 
 import { attentionScaling, dependsOnLength, rotaryFrequencies } from "./frequencies.ts";
 import type { RopeParameters } from "./rope-parameters.ts";
+
+/** Where the tokens of a call stand. */
+export interface Positions {
+  /** int32 `[B or 1, T]`. */
+  readonly ids: Tensor;
+  /** The largest position + 1, or a length of the same frequencies; may wait for a GPU. */
+  length(): number;
+}
 
 /** Cosines and sines of the phases of every position, both `[B or 1, T, 1, D]`: they broadcast over the heads. */
 export interface RotaryPhases {
@@ -22,15 +30,14 @@ export class RotaryEmbedding {
 
   /**
    * Phases are float32 whatever the model computes in, and rounded to `dtype` at the end.
-   * @param positionIds int32 `[B or 1, T]`
    */
-  forward(positionIds: Tensor, dtype: DType): RotaryPhases {
+  forward(positions: Positions, dtype: DType): RotaryPhases {
     return noGrad(() => {
-      const length = dependsOnLength(this.rope) ? amax(positionIds).item() + 1 : 0;
+      const length = dependsOnLength(this.rope) ? positions.length() : 0;
       const frequencies = rotaryFrequencies(this.rope, this.dim, length);
       const angles = mul(
-        unsqueeze(cast(positionIds, "float32"), -1),
-        tensor(frequencies, { device: positionIds.device }),
+        unsqueeze(cast(positions.ids, "float32"), -1),
+        tensor(frequencies, { device: positions.ids.device }),
       );
       const phases = unsqueeze(cat([angles, angles], -1), 2);
       const scaling = attentionScaling(this.rope);

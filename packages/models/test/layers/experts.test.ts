@@ -1,7 +1,8 @@
-import { cast, linear, mul, sum, type Tensor, tensor } from "@fms-accel/tensor";
-import { expectClose } from "@fms-accel/test-utilities";
+import { cast, Generator, linear, mul, sum, type Tensor, tensor } from "@fms-accel/tensor";
+import { expectClose, fixturePath } from "@fms-accel/test-utilities";
 import { describe, expect, it } from "vitest";
 
+import { AutoModelForCausalLM, getPeftModel, LoraConfig, MixtralExpert } from "../../src/index.ts";
 import { mixtureOfExperts, oneByOne } from "../../src/layers/experts.ts";
 
 const ROWS = [
@@ -87,5 +88,43 @@ describe("mixtureOfExperts", () => {
     const found = mixtureOfExperts(x, routing(), 4, twice);
     expect(found.dtype).toBe("bfloat16");
     expect(found.toArray()).toEqual([2, 4, 6, -8, -11.25, 13.5]);
+  });
+});
+
+describe("experts with adapters", () => {
+  async function step(ranks: Record<string, number>, isOneByOne: boolean) {
+    const base = await AutoModelForCausalLM.fromPretrained(fixturePath("models", "mixtral"), { dtype: "float32" });
+    const config = new LoraConfig({
+      r: 3,
+      rankPattern: ranks,
+      targetModules: ["w1", "w2", "w3"],
+      initLoraWeights: false,
+    });
+    const model = getPeftModel(base, config, { generator: new Generator(5) });
+    if (isOneByOne) {
+      for (const [, module] of model.namedModules()) {
+        if (module instanceof MixtralExpert) module.forward = MixtralExpert.prototype.forward.bind(module);
+      }
+    }
+    const inputIds = tensor([[3, 17, 8, 40, 5, 6, 11]], { dtype: "int32" });
+    const { loss } = model.forward({ inputIds, labels: inputIds });
+    loss!.backward();
+    const gradients = [...model.namedParameters()].flatMap(([name, { grad }]) =>
+      grad === undefined ? [] : [[name, grad.toFloat32Array()] as const],
+    );
+    return { loss: loss!.item(), gradients };
+  }
+
+  it.each([
+    ["alike, as one product each", {}],
+    ["of several ranks, one by one", { "experts.1.w1": 5 }],
+  ])("%s: the numbers of one by one", async (_, ranks) => {
+    const [found, expected] = [await step(ranks, false), await step(ranks, true)];
+    expect(Math.abs(found.loss / expected.loss - 1)).toBeLessThan(1e-6);
+    expect(found.gradients.map(([name]) => name)).toEqual(expected.gradients.map(([name]) => name));
+    expect(found.gradients.length).toBeGreaterThan(20);
+    found.gradients.forEach(([name, gradient], index) =>
+      expectClose(gradient, expected.gradients[index]![1], { absolute: 1e-6, relative: 1e-5 }, name),
+    );
   });
 });

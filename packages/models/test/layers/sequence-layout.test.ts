@@ -20,8 +20,8 @@ const keyMask = (rows: number[][]): Tensor | undefined =>
 
 describe("sequenceLayout", () => {
   it("counts positions from the cache's length on", () => {
-    expect(sequenceLayout({ inputIds }).positionIds.toArray()).toEqual([0, 1, 2, 3]);
-    expect(sequenceLayout({ inputIds, cache: cacheOf(5) }).positionIds.toArray()).toEqual([5, 6, 7, 8]);
+    expect(sequenceLayout({ inputIds }).positions.ids.toArray()).toEqual([0, 1, 2, 3]);
+    expect(sequenceLayout({ inputIds, cache: cacheOf(5) }).positions.ids.toArray()).toEqual([5, 6, 7, 8]);
   });
 
   it("needs a mask for padding on the left only", () => {

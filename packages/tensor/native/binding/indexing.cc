@@ -35,6 +35,10 @@ void register_indexing(Napi::Env env, Napi::Object exports) {
   define_tensor(env, exports, "scatterAdd", [](const Arguments& a) {
     return ops::scatter_add(a.tensor(0), a.integer(1), a.tensor(2), a.tensor(3));
   });
+  define(env, exports, "groupRows", [](const Arguments& a) {
+    const ops::RowGroups groups = ops::group_rows(a.tensor(0), a.integer(1));
+    return a.handles({groups.order, groups.offsets});
+  });
   define_tensor(env, exports, "topkIndices", [](const Arguments& a) {
     return ops::order("topk", a.tensor(0), a.integer(1), a.integer(2), true);
   });

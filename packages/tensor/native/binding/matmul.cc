@@ -26,6 +26,12 @@ ops::MatmulOptions options_of(const Arguments& a, size_t first) {
   return options;
 }
 
+// Counts, or where they lie as offsets on a device.
+ops::GroupSizes sizes_of(const Arguments& a, size_t counts, size_t offsets) {
+  const Tensor* const known = a.optional_tensor(offsets);
+  return {known == nullptr ? a.shape(counts) : Shape{}, known};
+}
+
 }  // namespace
 
 void register_matmul(Napi::Env env, Napi::Object exports) {
@@ -39,12 +45,12 @@ void register_matmul(Napi::Env env, Napi::Object exports) {
     return ops::prepack(a.tensor(0), a.boolean(1) ? Compute::kBFloat16 : Compute::kFloat32);
   });
   define_tensor(env, exports, "groupedLinear", [](const Arguments& a) {
-    return ops::grouped_linear(a.tensor(0), a.tensors(1), a.shape(2), a.boolean(3),
-                               dtypes_of(a, 4));
+    return ops::grouped_linear(a.tensor(0), a.tensors(1), sizes_of(a, 2, 3), a.boolean(4),
+                               dtypes_of(a, 5));
   });
   define(env, exports, "groupedWeightGradients", [](const Arguments& a) {
-    return a.handles(ops::grouped_weight_gradients(a.tensor(0), a.tensor(1), a.shape(2),
-                                                   a.boolean(3), a.shape(4), dtypes_of(a, 5)));
+    return a.handles(ops::grouped_weight_gradients(a.tensor(0), a.tensor(1), sizes_of(a, 2, 3),
+                                                   a.boolean(4), a.shape(5), dtypes_of(a, 6)));
   });
   define(env, exports, "matmulInto", [](const Arguments& a) {
     ops::matmul_into(a.tensor(0), a.tensor(1), a.tensor(2), static_cast<float>(a.number(3)),

@@ -1,5 +1,6 @@
 // The cuda device of a build without CUDA: it can say so, and nothing else.
 #include "cuda/device.h"
+#include "cuda/groups.h"
 #include "engine/error.h"
 
 namespace fms_accel::cuda {
@@ -42,5 +43,7 @@ void provoke_fault(int) { refuse(); }
 void check_indices(int, const int64_t*, int64_t, int64_t*, const IndexCheck&) { refuse(); }
 fms_accel_device_record* plugin_record(int, const char*) { refuse(); }
 void plugin_launched(int) { refuse(); }
+void matmul_groups(const GroupedMatmul&) { refuse(); }
+void group_rows(const int64_t*, int64_t, int64_t, int64_t*, int64_t*) { refuse(); }
 
 }  // namespace fms_accel::cuda

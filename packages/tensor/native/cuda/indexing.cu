@@ -1,5 +1,6 @@
 // Reading and adding by index. Additions to one target happen in the order of the indices.
 #include "cuda/elements.h"
+#include "cuda/groups.h"
 #include "cuda/index_check.h"
 #include "cuda/kernel_sources.h"
 #include "cuda/reduction.h"
@@ -132,7 +133,42 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// Block g lists the positions of group g, in their order, behind those of the groups before.
+__global__ void __launch_bounds__(kThreads)
+    list_group(const int64_t* group, int64_t count, int64_t* order, int64_t* offsets) {
+  constexpr int kWarps = kThreads / 32;
+  SHARED(own_of_warp, int[kWarps]);
+  const int64_t own = blockIdx.x;
+  int64_t before = 0;
+  for (int64_t i = threadIdx.x; i < count; i += kThreads) before += group[i] < own ? 1 : 0;
+  int64_t place = block_join<Sum<int64_t>, kThreads>(before);
+  if (threadIdx.x == 0) offsets[own] = place;
+  if (own == gridDim.x - 1) return;  // only where the last group ends
+  const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  for (int64_t first = 0; first < count; first += kThreads) {
+    const int64_t i = first + threadIdx.x;
+    const bool is_own = i < count && group[i] == own;
+    const unsigned votes = __ballot_sync(kFullMask, is_own);
+    if (lane == 0) own_of_warp[warp] = __popc(votes);
+    __syncthreads();
+    int64_t at = place;
+#pragma unroll
+    for (unsigned w = 0; w < kWarps; ++w) {
+      if (w < warp) at += own_of_warp[w];
+      place += own_of_warp[w];
+    }
+    if (is_own) order[at + __popc(votes & ((1u << lane) - 1))] = i;
+    __syncthreads();  // own_of_warp may be written again
+  }
+}
+
 }  // namespace
+
+void group_rows(const int64_t* group, int64_t count, int64_t groups, int64_t* order,
+                int64_t* offsets) {
+  launch(list_group, dim3(static_cast<unsigned>(groups + 1)), dim3(kThreads), 0, group, count,
+         order, offsets);
+}
 
 void enqueue_index_check(const int64_t* index, int64_t count, int64_t* checked,
                          const IndexCheck& check, CheckRecord* record) {

@@ -4,7 +4,6 @@
 // in rising order by one thread, so its bits depend on its row, its column and k.
 #include <algorithm>
 #include <optional>
-#include <vector>
 
 #include "cuda/cublaslt.h"
 #include "cuda/kernel_sources.h"
@@ -122,7 +121,8 @@ void launch_product(void (*kernel)(Part), int64_t size, unsigned threads, size_t
   const int64_t rows = ceil_div(p.m, size), columns = ceil_div(p.n, size);
   check(rows * columns <= INT32_MAX, "matmul: a result of ", p.m, " x ", p.n,
         " is larger than one product on cuda makes");
-  Part part{p, 0, static_cast<unsigned>(rows), static_cast<unsigned>(columns), copies_tail, false};
+  Part part{p,           0,    0, static_cast<unsigned>(rows), static_cast<unsigned>(columns),
+            copies_tail, false};
   part.stores_fours = reinterpret_cast<uintptr_t>(p.c.data) % 16 == 0 && p.c.row_stride % 4 == 0 &&
                       p.c.outer_stride % 4 == 0 && p.c.inner_stride % 4 == 0;
   const int64_t matrices = p.outer * p.inner;
@@ -135,30 +135,54 @@ void launch_product(void (*kernel)(Part), int64_t size, unsigned threads, size_t
 }
 
 void launch_groups(void (*kernel)(GroupedPart), int64_t size, unsigned threads, size_t shared_bytes,
-                   std::span<const Product> products) {
+                   const Product& common, const GroupedMatmul& grouped) {
   static_assert(sizeof(GroupedPart) <= 4096, "what every driver takes as arguments of a kernel");
-  const Product& first = products.front();
-  const int64_t columns = ceil_div(first.n, size);
+  const int64_t columns = ceil_div(common.n, size), rows = grouped.sums_rows ? common.k : common.m;
   GroupedPart part{};
-  part.common = {first, 0, 0, static_cast<unsigned>(columns), false, false};
+  part.common = {common,
+                 0,
+                 0,
+                 static_cast<unsigned>(ceil_div(common.m, size)),
+                 static_cast<unsigned>(columns),
+                 false,
+                 false};
+  part.offsets = grouped.offsets;
+  part.rows = rows;
   part.block_size = size;
-  while (!products.empty()) {
-    const size_t count = std::min<size_t>(products.size(), kMostGroups);
-    int64_t rows = 0;
-    part.common.stores_fours = first.c.row_stride % 4 == 0;
-    for (size_t g = 0; g < count; ++g) {
-      const Product& p = products[g];
-      part.groups[g] = {p.a.data, p.b.data, p.c.data, p.m, p.k};
-      rows = max_of(rows, ceil_div(p.m, size));
+  part.sums_rows = grouped.sums_rows;
+  for (int64_t first = 0; first < grouped.count; first += part.count) {
+    part.count = static_cast<int>(min_of(kMostGroups, grouped.count - first));
+    std::copy_n(grouped.groups + first, part.count, part.groups);
+    part.common.stores_fours = common.c.row_stride % 4 == 0;
+    for (int i = 0; i < part.count; ++i) {
+      const void* const c = grouped.sums_rows ? part.groups[i].matrix : common.c.data;
       part.common.stores_fours =
-          part.common.stores_fours && reinterpret_cast<uintptr_t>(p.c.data) % 16 == 0;
+          part.common.stores_fours && reinterpret_cast<uintptr_t>(c) % 16 == 0;
     }
-    check(rows * columns <= INT32_MAX, "groupedLinear: a result of ", rows * size, " x ", first.n,
-          " is larger than one product on cuda makes");
-    launch(kernel, dim3(static_cast<unsigned>(rows * columns), static_cast<unsigned>(count)),
+    const int64_t block_rows =
+        grouped.sums_rows ? ceil_div(common.m, size) : common.m / size + part.count;
+    check(block_rows * columns <= INT32_MAX, "groupedLinear: a result of ", common.m, " x ",
+          common.n, " is larger than one product on cuda makes");
+    launch(kernel,
+           dim3(static_cast<unsigned>(block_rows * columns),
+                grouped.sums_rows ? static_cast<unsigned>(part.count) : 1u),
            dim3(threads), shared_bytes, part);
-    products = products.subspan(count);
   }
+}
+
+bool takes_copies_of_groups(const Product& common, const GroupedMatmul& grouped, bool a_along_k,
+                            bool b_along_k) {
+  if (!takes_copies(common.a, a_along_k)) return false;
+  // Groups begin at any row.
+  const int64_t a_step = grouped.sums_rows ? common.a.column_stride : common.a.row_stride;
+  if (a_step % 8 != 0) return false;
+  if (grouped.sums_rows) return takes_copies(common.b, !b_along_k) && common.b.row_stride % 8 == 0;
+  for (int64_t g = 0; g < grouped.count; ++g) {
+    ProductOperand b = common.b;
+    b.data = grouped.groups[g].matrix;
+    if (!takes_copies(b, !b_along_k)) return false;
+  }
+  return true;
 }
 
 namespace {
@@ -244,47 +268,22 @@ Product product_of(const MatmulArguments& args) {
   return p;
 }
 
-// Whether one launch takes all: see GroupedPart.
-bool is_grouped(std::span<const Product> products) {
-  const auto is_alike = [](const ProductOperand& x, const ProductOperand& y) {
-    return x.dtype == y.dtype && x.row_stride == y.row_stride && x.column_stride == y.column_stride;
-  };
-  const Product& first = products.front();
-  return std::ranges::all_of(products, [&](const Product& p) {
-    return p.n == first.n && is_alike(p.a, first.a) && is_alike(p.b, first.b) &&
-           is_alike(p.c, first.c) && p.outer * p.inner == 1 && p.tail_k == 0 &&
-           p.compute == first.compute && p.alpha == first.alpha && p.beta == first.beta &&
-           p.bias == nullptr;
-  });
-}
-
-// Products that share nothing. Small ones have too few blocks to keep a device busy: they are one
-// launch.
-void multiply_each(const std::vector<Product>& products) {
-  std::vector<Product> group;
-  for (const Product& p : products) {
-    if (p.m == 0 || p.n == 0 || (is_large_product(p) && multiply_by_cublaslt(p))) continue;
-    group.push_back(p);
-  }
-  if (group.empty()) return;
-  if (group.size() == 1 || !is_grouped(group)) {
-    for (const Product& p : group) multiply(p);
-    return;
-  }
-  int64_t blocks = 0, rows = 0;
-  for (const Product& p : group) {
-    blocks += ceil_div(p.m, 128) * ceil_div(p.n, 128);
-    rows = max_of(rows, p.m);
-  }
-  const bool is_large = blocks >= 64 && rows > 64;
-  if (group.front().compute == Compute::kBFloat16) return multiply_groups_bf16(group, is_large);
-  is_large ? launch_groups(multiply_float<8, GroupedPart>, 128, 256, 0, group)
-           : launch_groups(multiply_float<4, GroupedPart>, 64, 256, 0, group);
-}
-
 }  // namespace
 
 void matmul(const MatmulArguments& args) { multiply(product_of(args)); }
+
+// How large the groups are is not known here: the kernel is chosen by their mean.
+void matmul_groups(const GroupedMatmul& grouped) {
+  Product common = product_of(grouped.common);
+  if (grouped.count == 0) return;
+  const int64_t rows = grouped.sums_rows ? common.m : common.m / grouped.count,
+                blocks = grouped.sums_rows ? ceil_div(common.m, 128) * grouped.count
+                                           : ceil_div(common.m, 128);
+  const bool is_large = rows > 64 && common.n > 64 && blocks * ceil_div(common.n, 128) >= 64;
+  if (common.compute == Compute::kBFloat16) return multiply_groups_bf16(common, grouped, is_large);
+  is_large ? launch_groups(multiply_float<8, GroupedPart>, 128, 256, 0, common, grouped)
+           : launch_groups(multiply_float<4, GroupedPart>, 64, 256, 0, common, grouped);
+}
 
 namespace {
 
@@ -298,12 +297,7 @@ namespace {
 const GemmKernels kGemmKernels = {
     .gemm = [](const GemmArguments&) { refuse("a product with sources and sinks"); },
     .matmul = matmul,
-    .matmul_each =
-        [](const MatmulArguments* products, int64_t count) {
-          std::vector<Product> each;
-          for (int64_t i = 0; i < count; ++i) each.push_back(product_of(products[i]));
-          multiply_each(each);
-        },
+    .matmul_each = [](const MatmulArguments*, int64_t) { refuse("a list of products"); },
     .layout = [](Compute) -> GemmLayout { refuse("a layout of panels"); },
     .pack_dense = [](Compute, const DenseOperand&,
                      const GemmPanels&) { refuse("packing into panels"); },

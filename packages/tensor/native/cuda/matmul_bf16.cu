@@ -6,7 +6,6 @@
 //   else: through registers, converted, one tile ahead
 // Each element is summed over k in rising order by one warp, so its bits depend on its row, its
 // column and k, and both ways give the same.
-#include <algorithm>
 #include <type_traits>
 
 #include "cuda/product_kernels.h"
@@ -313,18 +312,16 @@ void launch_oriented(const Product& p) {
 }
 
 template <int Size, bool AAlongK, bool BAlongK, bool IsAsync>
-void launch_tiles_of_groups(std::span<const Product> products) {
+void launch_tiles_of_groups(const Product& common, const GroupedMatmul& grouped) {
   launch_groups(multiply_tiles<Size, AAlongK, BAlongK, IsAsync, GroupedPart>, Size, kThreads,
-                Stages<Size, AAlongK, BAlongK, IsAsync>::kBytes, products);
+                Stages<Size, AAlongK, BAlongK, IsAsync>::kBytes, common, grouped);
 }
 template <bool AAlongK, bool BAlongK>
-void launch_oriented_groups(std::span<const Product> products, bool is_large) {
-  const bool take_copies = std::ranges::all_of(products, [](const Product& p) {
-    return takes_copies(p.a, AAlongK) && takes_copies(p.b, !BAlongK);
-  });
-  if (!take_copies) return launch_tiles_of_groups<64, AAlongK, BAlongK, false>(products);
-  is_large ? launch_tiles_of_groups<128, AAlongK, BAlongK, true>(products)
-           : launch_tiles_of_groups<64, AAlongK, BAlongK, true>(products);
+void launch_oriented_groups(const Product& common, const GroupedMatmul& grouped, bool is_large) {
+  if (!takes_copies_of_groups(common, grouped, AAlongK, BAlongK))
+    return launch_tiles_of_groups<64, AAlongK, BAlongK, false>(common, grouped);
+  is_large ? launch_tiles_of_groups<128, AAlongK, BAlongK, true>(common, grouped)
+           : launch_tiles_of_groups<64, AAlongK, BAlongK, true>(common, grouped);
 }
 
 // take(whether A's tiles lie along k, whether B's do).
@@ -345,9 +342,9 @@ void with_directions(const Product& p, const Take& take) {
 void multiply_bf16(const Product& p) {
   with_directions(p, [&](auto a, auto b) { launch_oriented<a.value, b.value>(p); });
 }
-void multiply_groups_bf16(std::span<const Product> products, bool is_large) {
-  with_directions(products.front(), [&](auto a, auto b) {
-    launch_oriented_groups<a.value, b.value>(products, is_large);
+void multiply_groups_bf16(const Product& common, const GroupedMatmul& grouped, bool is_large) {
+  with_directions(common, [&](auto a, auto b) {
+    launch_oriented_groups<a.value, b.value>(common, grouped, is_large);
   });
 }
 

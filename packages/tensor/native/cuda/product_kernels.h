@@ -1,51 +1,80 @@
 // What the kernels of products share (matmul.cu, matmul_bf16.cu): their part of a launch, operands
 // as lanes times k, and what becomes of a sum.
 #pragma once
-#include <span>
-
 #include "cuda/elements.h"
+#include "cuda/groups.h"
 #include "cuda/product.h"
 
 namespace fms_accel::cuda {
 
 // What a kernel gets. `first` is the first matrix of its part of the batch; the result has
-// `block_rows` x `block_columns` blocks.
+// `block_rows` x `block_columns` blocks, from block `first_block` of the grid's rows on.
 struct Part {
   Product p;
   int64_t first;
-  unsigned block_rows, block_columns;
+  unsigned first_block, block_rows, block_columns;
   bool copies_tail;   // whether asynchronous copies bring the tail
   bool stores_fours;  // four neighbours in a row of C, at a column that is a multiple of four, are
                       // aligned
 
   __device__ __forceinline__ const Part& of_block() const { return *this; }
   __device__ __forceinline__ bool has_block() const {
-    return blockIdx.x < block_rows * block_columns;
+    return blockIdx.x - first_block < block_rows * block_columns;
   }
 };
 
-// Products that differ in their data and in how many rows or steps of k they have: row y of the
-// grid is group y. Given to the kernel by value, so that nothing is copied before a launch.
-struct Group {
-  const void *a, *b, *c;
-  int64_t m, k;
-};
-constexpr int kMostGroups = 64;
+// Products of groups of rows whose bounds only the device knows (GroupedMatmul). The groups'
+// numbers and matrices are given by value, so that nothing is copied before a launch.
+constexpr int kMostGroups = 128;
 struct GroupedPart {
   Part common;
-  int64_t block_size;  // rows
-  Group groups[kMostGroups];
+  const int64_t* offsets;
+  int64_t rows, block_size;
+  int count;
+  bool sums_rows;
+  GroupedMatmul::Group groups[kMostGroups];
 
+  // The product of this block. With `sums_rows` row y of the grid is group y; else group g has the
+  // rows of blocks from offsets[g] / block_size + g on, as many as it needs or one more.
   __device__ __forceinline__ Part of_block() const {
     Part part = common;
-    const Group& group = groups[blockIdx.y];
-    part.p.a.data = group.a;
-    part.p.b.data = group.b;
-    part.p.c.data = group.c;
-    part.p.m = group.m;
-    part.p.k = group.k;
-    part.block_rows = static_cast<unsigned>((group.m + block_size - 1) / block_size);
+    Product& p = part.p;
+    const auto begin_of = [&](int64_t number) { return max_of(0, min_of(offsets[number], rows)); };
+    int at = static_cast<int>(blockIdx.y);
+    if (!sums_rows) {
+      const int64_t first = groups[0].number, before = begin_of(first) / block_size;
+      const int64_t row = blockIdx.x / common.block_columns + before;
+      int high = count - 1;
+      for (at = 0; at < high;) {
+        const int middle = (at + high + 1) / 2;
+        if (begin_of(first + middle) / block_size + middle <= row)
+          at = middle;
+        else
+          high = middle - 1;
+      }
+      part.first_block = static_cast<unsigned>(begin_of(first + at) / block_size + at - before) *
+                         part.block_columns;
+    }
+    const int64_t begin = begin_of(groups[at].number),
+                  length = max_of(0, begin_of(groups[at].number + 1) - begin);
+    if (sums_rows) {
+      p.a.data = moved(p.a, begin * p.a.column_stride);
+      p.b.data = moved(p.b, begin * p.b.row_stride);
+      p.c.data = groups[at].matrix;
+      p.k = length;
+    } else {
+      p.a.data = moved(p.a, begin * p.a.row_stride);
+      p.b.data = groups[at].matrix;
+      p.c.data = moved(p.c, begin * p.c.row_stride);
+      p.m = length;
+      part.block_rows = static_cast<unsigned>((length + block_size - 1) / block_size);
+    }
     return part;
+  }
+
+ private:
+  static __device__ __forceinline__ const void* moved(const ProductOperand& x, int64_t elements) {
+    return static_cast<const char*>(x.data) + elements * (x.dtype == DType::kFloat32 ? 4 : 2);
   }
 };
 
@@ -53,8 +82,9 @@ struct GroupedPart {
 // row, so that they share what they read of both operands.
 __device__ __forceinline__ void place_of_block(const Part& part, int64_t* row, int64_t* column) {
   constexpr unsigned kGroup = 8;  // rows of blocks
-  const unsigned group = blockIdx.x / (kGroup * part.block_columns),
-                 within = blockIdx.x % (kGroup * part.block_columns), first = group * kGroup;
+  const unsigned block = blockIdx.x - part.first_block;
+  const unsigned group = block / (kGroup * part.block_columns),
+                 within = block % (kGroup * part.block_columns), first = group * kGroup;
   const unsigned height = part.block_rows - first < kGroup ? part.block_rows - first : kGroup;
   *row = first + within % height;
   *column = within / height;
@@ -156,12 +186,15 @@ inline bool is_large_product(const Product& p) {
 // Launches `kernel` for each matrix of the batch: blocks of `size` x `size` of the result.
 void launch_product(void (*kernel)(Part), int64_t size, unsigned threads, size_t shared_bytes,
                     const Product& product, bool copies_tail = false);
-// The same for products that is_grouped() holds for.
+// The product of each group; `common` is of all their rows.
 void launch_groups(void (*kernel)(GroupedPart), int64_t size, unsigned threads, size_t shared_bytes,
-                   std::span<const Product> products);
+                   const Product& common, const GroupedMatmul& grouped);
+// Whether takes_copies() holds for an operand of every group.
+bool takes_copies_of_groups(const Product& common, const GroupedMatmul& grouped, bool a_along_k,
+                            bool b_along_k);
 
 // matmul_bf16.cu: operands rounded to bfloat16, multiplied by tensor cores.
 void multiply_bf16(const Product& product);
-void multiply_groups_bf16(std::span<const Product> products, bool is_large);
+void multiply_groups_bf16(const Product& common, const GroupedMatmul& grouped, bool is_large);
 
 }  // namespace fms_accel::cuda

@@ -1,6 +1,9 @@
 #include "ops/indexing.h"
 
+#include <algorithm>
+
 #include "cuda/device.h"
+#include "cuda/groups.h"
 #include "engine/error.h"
 #include "ops/copy.h"
 #include "ops/elementwise.h"
@@ -272,6 +275,29 @@ Tensor scatter_add(const Tensor& x, int64_t dim, const Tensor& index, const Tens
   const Tensor checked = checked_index("scatterAdd", index, x.shape[at]);
   const Tensor result = cast(x, x.dtype);
   if (index.numel() > 0) kernels_of(x).scatter_add(lines_of(checked, at, result, source));
+  return result;
+}
+
+RowGroups group_rows(const Tensor& group, int64_t groups) {
+  check(group.ndim == 1, "groupRows: expected a group for each row, [rows], found ",
+        shape_of(group));
+  check(groups >= 0, "groupRows: ", groups, " groups");
+  const Tensor checked = checked_index("groupRows", group, groups);
+  const RowGroups result = {empty(checked.sizes(), DType::kInt64, group.device()),
+                            empty({groups + 1}, DType::kInt64, group.device())};
+  const int64_t *const of_row = checked.data<int64_t>(), rows = checked.numel();
+  int64_t *const order = result.order.data<int64_t>(), *const offsets =
+                                                           result.offsets.data<int64_t>();
+  kernels_of(group);  // makes its device current
+  if (group.device().type == 2) {
+    cuda::group_rows(of_row, rows, groups, order, offsets);
+    return result;
+  }
+  std::fill_n(offsets, groups + 1, 0);
+  for (int64_t row = 0; row < rows; ++row) ++offsets[of_row[row] + 1];
+  for (int64_t g = 0; g < groups; ++g) offsets[g + 1] += offsets[g];
+  std::vector<int64_t> next(offsets, offsets + groups);
+  for (int64_t row = 0; row < rows; ++row) order[next[of_row[row]]++] = row;
   return result;
 }
 

@@ -37,6 +37,13 @@ Tensor gather(const Tensor& x, int64_t dim, const Tensor& index);
 // same shape; same dtypes.
 Tensor scatter_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& source);
 
+// The positions of group [N] in the order of their groups, int64 [N], and where those of each group
+// begin, int64 [groups + 1].
+struct RowGroups {
+  Tensor order, offsets;
+};
+RowGroups group_rows(const Tensor& group, int64_t groups);
+
 // int64 positions of the first `count` elements along `dim` in order (stable; NaN counts as
 // largest).
 Tensor order(const char* op, const Tensor& x, int64_t dim, int64_t count, bool descending);

@@ -143,6 +143,7 @@ function deferral<Model extends TrainableModel>(
     device,
     limit: args.maxCudaGraphs,
     compute: (inputs) => recordStep(stepParts, optimizer, inputs),
+    equivalentLength: (length) => stepParts.model.equivalentLength?.(length) ?? length,
     undo: () => optimizer.zeroGrad(),
     say,
   });

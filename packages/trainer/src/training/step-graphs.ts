@@ -9,6 +9,8 @@ export interface StepGraphOptions {
   readonly limit: number;
   /** Computes a step of these micro-batches and returns what it found, float32 `[n]`. */
   readonly compute: (inputs: readonly CausalLMInputs[]) => Tensor;
+  /** The model's, or that every length counts. */
+  readonly equivalentLength: (length: number) => number;
   /** Called when a capture has failed: what the recording has left behind is to go. */
   readonly undo: () => void;
   readonly say: (line: string) => void;
@@ -45,7 +47,7 @@ export class StepGraphs {
    * @returns what `compute` returned, the caller's; undefined where the step must run without a graph
    */
   run(batches: readonly Batch[], trainableTokens: number): Tensor | undefined {
-    const plans = batches.map(planBatch);
+    const plans = batches.map((batch) => planBatch(batch, this.#options.equivalentLength));
     const key = plans.map((plan) => plan.key).join(", ");
     let step = this.#graphs.get(key);
     if (step === undefined) {

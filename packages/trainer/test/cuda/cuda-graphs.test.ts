@@ -1,9 +1,9 @@
 // Training with captured steps: the same bits as without, and what cannot be captured is said and runs without.
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { AutoModelForCausalLM } from "@fms-accel/models";
+import { AutoModelForCausalLM, getPeftModel, LoraConfig } from "@fms-accel/models";
 import { fixturePath } from "@fms-accel/test-utilities";
-import { full, memoryStats, setDefaultDevice, workStats, type Module } from "@fms-accel/tensor";
+import { full, Generator, memoryStats, setDefaultDevice, workStats, type Module } from "@fms-accel/tensor";
 import { beforeAll, describe, expect, test } from "vitest";
 import { BatchList, Trainer, type Batch, type TrainerCallback, type TrainingArgumentsInput } from "../../src/index.ts";
 import {
@@ -121,9 +121,45 @@ describe("cuda_graphs", () => {
     expect(lines).toMatch(/CUDA graphs: 1 captured .*[1-9]\d* because there were 1 graphs \(max_cuda_graphs\)/);
   });
 
+  test.each([
+    ["experts, and the loss of their router", "mixtral"],
+    ["experts with adapters and dropout", "mixtral", ["w1", "w2", "q_proj"]],
+    ["experts in one parameter, and a shared one", "granitemoeshared"],
+    ["frequencies for short calls and for long ones", "llama-longrope"],
+    ["frequencies that follow the length", "llama-rope-dynamic"],
+    ["a table of positions", "gpt2"],
+  ])("gives the bits of a run without, and neither waits: %s", async (_, name, targetModules: string[] = []) => {
+    const mixed = [0, 10].map((index) => batches()[index] as Batch);
+    const run = async (cudaGraphs: boolean) => {
+      const waits: number[] = [];
+      const note = (): void => void waits.push(workStats("cuda").waits);
+      const whole = await AutoModelForCausalLM.fromPretrained(fixturePath("models", name), { dtype: "float32" });
+      const config = new LoraConfig({ r: 2, loraDropout: 0.25, targetModules });
+      const model = targetModules.length > 0 ? getPeftModel(whole, config, { generator: new Generator(3) }) : whole;
+      const args = { maxSteps: 6, loggingSteps: 6, cudaGraphs } as const;
+      const result = await train("full", args, {
+        batches: mixed,
+        model,
+        callbacks: [{ onTrainBegin: note, onStepEnd: note }],
+      });
+      expect(waits.map((count) => count - (waits[0] as number))).toEqual(Array(7).fill(0));
+      return result;
+    };
+    const [plain, graphs] = [await run(false), await run(true)];
+    expect(graphs.history).toEqual(plain.history);
+    expect(graphs.lines).toMatch(
+      /CUDA graphs: 2 captured \(\d+ kernels\), 4 of 6 steps replayed, 2 ran without as the/,
+    );
+  });
+
   test("runs without where the host takes part in a step, and says why", async () => {
     const args = { maxSteps: 4, loggingSteps: 2 } as const;
-    const experts = () => AutoModelForCausalLM.fromPretrained(fixturePath("models", "mixtral"), { dtype: "float32" });
+    const experts = async () =>
+      getPeftModel(
+        await AutoModelForCausalLM.fromPretrained(fixturePath("models", "mixtral"), { dtype: "float32" }),
+        new LoraConfig({ r: 2, targetModules: ["w1"], useDora: true }),
+        { generator: new Generator(3) },
+      );
     const same = batches().filter((_, index) => index % 2 === 0);
     const plain = await train("full", args, { batches: same, model: await experts() });
     const refused = await train("full", { ...args, cudaGraphs: true }, { batches: same, model: await experts() });
