@@ -15,7 +15,7 @@ const MAX_NODES = 100_000;
  * @throws ConfigurationError naming the file and, for everything inside it, line and column
  */
 export function readYamlFile(file: string): ConfigurationNode | undefined {
-  return parseYaml(readText(file), file);
+  return parseYaml(decodeText(readBytes(file), file), file);
 }
 
 /** As `readYamlFile`, of a text; `file` is its name in errors. */
@@ -32,14 +32,17 @@ export function parseYaml(text: string, file: string): ConfigurationNode | undef
   return contents === null ? undefined : new NodeReader(document, at).read(contents, 0);
 }
 
-function readText(file: string): string {
-  let bytes: Buffer;
+function readBytes(file: string): Buffer {
   try {
-    bytes = readFileSync(file);
+    return readFileSync(file);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw new ConfigurationError(`${file}: the configuration file cannot be read: ${reason}`, { cause: error });
   }
+}
+
+/** The text of a file's bytes. @throws ConfigurationError with the place of a byte that belongs to no character */
+export function decodeText(bytes: Buffer, file: string): string {
   if (isUtf8(bytes)) return new TextDecoder().decode(bytes);
   throw new ConfigurationError(`${file}:${placeOfWrongByte(bytes)}: this is not UTF-8 text.`);
 }

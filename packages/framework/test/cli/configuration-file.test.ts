@@ -58,9 +58,7 @@ describe("a configuration file", () => {
   });
 
   it("refuses what is not UTF-8, a folder and a missing file by name", () => {
-    expect(errorOf(Uint8Array.of(0xff, 0xfe, 0x00))).toContain(
-      "run.yaml: the configuration file cannot be read: it is not UTF-8 text",
-    );
+    expect(errorOf(Uint8Array.of(0xff, 0xfe, 0x00))).toContain("run.yaml:1:1: this is not UTF-8 text.");
     expect(() => readConfigurationFile(folder, known)).toThrow(/cannot be read/);
     expect(() => readConfigurationFile(join(folder, "none.yaml"), known)).toThrow(/none\.yaml.*no such file/);
   });

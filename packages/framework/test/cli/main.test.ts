@@ -111,7 +111,7 @@ describe("errors", () => {
       "--max_length and --max_seq_length set the same argument",
     ],
     [["train", "--bf16", "--bf16", "no"], "--bf16 is given twice"],
-    [["train", "--run_name", "two", "words"], "words that belong to no flag"],
+    [["train", "--run_name", "two", "words"], "train got 1 word that belongs to no flag, and takes 0."],
   ])("%j", async (argv, expected) => {
     const message = await messageOf(argv);
     expect(message).toContain(expected);

@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { stringify } from "yaml";
 import { ConfigurationError } from "../../src/index.ts";
 import { bodyOfText } from "../../src/configuration/configuration-source.ts";
+import { decodeText } from "../../src/configuration/yaml-file.ts";
 import { readPlugins } from "../../src/configuration/read-plugins.ts";
 import { referenceRegistrations } from "../plugins/reference-plugins.ts";
 
@@ -149,13 +150,22 @@ function randomText(): string {
   return text;
 }
 
+/** A text as a file may hold it: sometimes a byte of it is another one. */
+function randomBytes(text: string): Buffer {
+  const bytes = Buffer.from(text);
+  if (bytes.length > 0 && random() < 0.05) bytes[below(bytes.length)] = below(256);
+  return bytes;
+}
+
 const name = `${rounds} random configurations give plugins, or errors that all have a line and a column within the file`;
 test(name, { timeout: 60_000 + 10 * rounds }, () => {
   const outcomes = { read: 0, empty: 0, refused: 0, lines: 0 };
   for (let round = 0; round < rounds; round++) {
-    const text = randomText();
+    const bytes = randomBytes(randomText());
+    const text = bytes.toString();
     try {
-      const configured = readPlugins(bodyOfText(text, "f.yaml"), referenceRegistrations, []);
+      const body = bodyOfText(decodeText(bytes, "f.yaml"), "f.yaml");
+      const configured = readPlugins(body, referenceRegistrations, []);
       if (configured.length > 0) outcomes.read++;
       else outcomes.empty++;
     } catch (error) {
