@@ -105,6 +105,15 @@ def generation(model) -> dict:
     }
 
 
+def bfloat16(folder: Path, inputs: dict, logits: torch.Tensor) -> dict:
+    """How far transformers' own bfloat16 is from float32 where there is no padding."""
+    with torch.no_grad():
+        rounded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()(**inputs)
+    difference = (rounded.logits.float() - logits).abs()[inputs["attention_mask"] == 1]
+    largest, mean = difference.max().item(), difference.mean().item()
+    return {"loss": rounded.loss.item(), "logits_vs_float32": {"max_abs": largest, "mean_abs": mean}}
+
+
 def main(name: str) -> None:
     logging.disable_progress_bar()
     torch.set_num_threads(1)
@@ -142,6 +151,7 @@ def main(name: str) -> None:
             "hf_loss_with_num_items_in_batch": with_items,
         },
         "packed": {"loss": loss},
+        "bf16": bfloat16(folder, inputs, output.logits.detach()),
         "generation": generation(model),
     }
     (folder / "expected.json").write_text(json.dumps(document) + "\n")

@@ -47,6 +47,8 @@ export interface ExpectedDocument {
     readonly hf_loss_with_num_items_in_batch: number;
   };
   readonly packed: { readonly loss: number };
+  /** The reference's own bfloat16, where there is no padding. */
+  readonly bf16: { readonly logits_vs_float32: { readonly max_abs: number } };
 }
 
 export interface Golden {
