@@ -74,6 +74,8 @@ function paths(value: unknown, prefix: readonly (string | number)[] = []): (read
 export function mutateJson(value: unknown, chance: Chance): { value: unknown; touched: string[] } {
   const copy = structuredClone(value);
   const touched: string[] = [];
+  // Copies: a later mutation may change what an earlier one put in.
+  const anyValue = (): unknown => structuredClone(chance.of(VALUES));
   for (let count = 1 + chance.below(3); count > 0; count--) {
     const places = paths(copy);
     if (places.length === 0) {
@@ -96,17 +98,16 @@ export function mutateJson(value: unknown, chance: Chance): { value: unknown; to
         target[`${key}${chance.of(["_", "s", "2", "\u00e9"])}`] = before;
         break;
       case 2:
-        target[key] =
-          typeof before === "number" ? before * chance.of([-1, 0, 2, 0.5, 1e6, 1 + 1e-9]) : chance.of(VALUES);
+        target[key] = typeof before === "number" ? before * chance.of([-1, 0, 2, 0.5, 1e6, 1 + 1e-9]) : anyValue();
         break;
       case 3:
         target[key] = typeof before === "number" ? before + chance.of([-1, 1, 0.25]) : String(before);
         break;
       case 4:
-        target[chance.of(["extra", "__proto__x", "sliding_window", "rope_type", "dtype"])] = chance.of(VALUES);
+        target[chance.of(["extra", "__proto__x", "sliding_window", "rope_type", "dtype"])] = anyValue();
         break;
       default:
-        target[key] = chance.of(VALUES);
+        target[key] = anyValue();
     }
   }
   return { value: copy, touched };

@@ -2,6 +2,8 @@ import {
   add,
   arange,
   cast,
+  cat,
+  checkpoint,
   dropout,
   eq,
   full,
@@ -63,11 +65,63 @@ export function causalAttention(q: Tensor, k: Tensor, v: Tensor, options: Causal
   });
 }
 
+/** Scores that are held at once, in numbers: 16 MiB. */
+const SCORES_AT_ONCE = 2 ** 22;
+
 /**
- * The same from primitive operations, holding all scores at once: what the engine's attention is measured against, and what serves
- * where attention weights are dropped at random in training.
+ * The same from primitive operations: what the engine's attention is measured against, and what serves where attention weights are
+ * dropped at random in training. Works on a block of queries at a time, with the keys that these can see: the scores and the mask of all
+ * queries are never held at once, not for backward either, which computes those of each block again.
  */
-export function composedAttention(q: Tensor, k: Tensor, v: Tensor, options: CausalAttentionOptions): Tensor {
+export function composedAttention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  options: CausalAttentionOptions,
+  scoresAtOnce: number = SCORES_AT_ONCE,
+): Tensor {
+  const [batch, heads, queries] = q.shape as [number, number, number, number];
+  const keys = k.shape[2]!;
+  const rows = Math.max(1, Math.floor(scoresAtOnce / Math.max(1, batch * heads * keys)));
+  if (queries <= rows) return attentionOfBlock(q, k, v, options);
+  const { keyMask, querySegments, keySegments, window, ...plain } = options;
+  const blocks: Tensor[] = [];
+  for (let from = 0; from < queries; from += rows) {
+    const to = Math.min(from + rows, queries);
+    const lastKey = keys - queries + to;
+    const firstKey = window === undefined ? 0 : Math.max(0, keys - queries + from - window + 1);
+    const ofBlock: CausalAttentionOptions = {
+      ...plain,
+      window,
+      keyMask: keyMask && slice(keyMask, 1, firstKey, lastKey),
+      querySegments: querySegments && slice(querySegments, 1, from, to),
+      keySegments: keySegments && slice(keySegments, 1, firstKey, lastKey),
+    };
+    blocks.push(
+      checkpointBlock(slice(q, 2, from, to), slice(k, 2, firstKey, lastKey), slice(v, 2, firstKey, lastKey), ofBlock),
+    );
+  }
+  return cat(blocks, 2);
+}
+
+const MASKS = ["keyMask", "querySegments", "keySegments"] as const;
+
+/** The masks go in as inputs of the checkpoint: it keeps them until backward. */
+function checkpointBlock(q: Tensor, k: Tensor, v: Tensor, options: CausalAttentionOptions): Tensor {
+  const present = MASKS.filter((name) => options[name] !== undefined);
+  return checkpoint(
+    (ofQ: Tensor, ofK: Tensor, ofV: Tensor, ...masks: Tensor[]) => {
+      const kept = Object.fromEntries(present.map((name, at) => [name, masks[at]]));
+      return attentionOfBlock(ofQ, ofK, ofV, { ...options, ...kept });
+    },
+    q,
+    k,
+    v,
+    ...present.map((name) => options[name]!),
+  );
+}
+
+function attentionOfBlock(q: Tensor, k: Tensor, v: Tensor, options: CausalAttentionOptions): Tensor {
   const [batch, heads, queries, dim] = q.shape as [number, number, number, number];
   const [, keyHeads, keys] = k.shape as [number, number, number];
   // Query heads that share a key/value head are rows of one product.

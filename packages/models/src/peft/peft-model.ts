@@ -324,7 +324,7 @@ export class PeftModel<M extends CausalLM = CausalLM> extends AdapterModel<M> {
     const inferenceMode = options.isTrainable !== true;
     const known = withStoredHeads(this.baseModel, config, storedNames(directory));
     const plan = this.#plan(adapter, known.with({ initLoraWeights: true, inferenceMode }));
-    const adapted = plan.targets.map(({ path }) => path);
+    const adapted = [...plan.targets, ...plan.tiedTargets].map(({ path }) => path);
     const required = plannedShapes(this.baseModel, plan);
     const optional = [...vocabularyWeights(this.baseModel, adapted)].filter(([name]) => !required.has(name));
     const optionalShapes = new Map(optional.map(([name, { shape }]) => [name, shape]));

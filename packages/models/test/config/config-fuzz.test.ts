@@ -81,12 +81,16 @@ function settings(config: CausalLMConfig): string {
 
 /** Values that mean the same as another although they are written differently: a key left out, and its default. */
 function isEquivalent(key: string, original: Record<string, unknown>, mutated: Record<string, unknown>): boolean {
-  // A key that was taken away and changed no setting had its default's value.
+  // A key that was taken away, or is null, and changed no setting had its default's value.
   const unused = key === "sliding_window" && original["use_sliding_window"] === false;
-  return unused || !Object.hasOwn(mutated, key) || meaning(key, original) === meaning(key, mutated);
+  const isDefault = (mutated[key] ?? null) === null;
+  return unused || isDefault || meaning(key, original, mutated) === meaning(key, mutated, mutated);
 }
 
-function meaning(key: string, config: Record<string, unknown>): string {
+/** Dimensions are whole: a share of them that is larger by a billionth is the same. */
+const SHARES = ["partial_rotary_factor", "rotary_pct"];
+
+function meaning(key: string, config: Record<string, unknown>, mutated: Record<string, unknown>): string {
   const heads = Number(config["num_attention_heads"]);
   const defaults: Record<string, unknown> = {
     head_dim: Number(config["hidden_size"]) / heads,
@@ -101,22 +105,32 @@ function meaning(key: string, config: Record<string, unknown>): string {
       config["max_position_embeddings"],
   };
   const value = config[key] ?? defaults[key] ?? null;
-  return key === "rope_scaling" || key === "rope_parameters" ? ropeMeaning(value) : JSON.stringify(value);
+  if (SHARES.includes(key) && typeof value === "number") return value.toFixed(6);
+  return key === "rope_scaling" || key === "rope_parameters" ? ropeMeaning(value, mutated[key]) : JSON.stringify(value);
 }
 
-/** A section of RoPE with the settings that may be left out, or be null. */
-function ropeMeaning(section: unknown): string {
+/** A section of RoPE with the settings that may be left out, or be null; without those that its mutated form leaves to their defaults. */
+function ropeMeaning(section: unknown, mutated: unknown): string {
   if (typeof section !== "object" || section === null || Array.isArray(section)) {
     return JSON.stringify(section);
   }
+  const other = (typeof mutated === "object" && mutated !== null ? mutated : {}) as Record<string, unknown>;
   if ("full_attention" in section) {
     // Gemma 3: one section for each kind of layer.
     return Object.entries(section)
-      .map(([kind, settings]) => `${kind} ${ropeMeaning(settings)}`)
+      .map(([kind, settings]) => `${kind} ${ropeMeaning(settings, other[kind])}`)
       .toSorted()
       .join();
   }
-  const written = Object.entries(section).filter(([key, value]) => value !== null && key !== "finetuned");
+  const leftOut = ["partial_rotary_factor", "original_max_position_embeddings"].filter(
+    (key) => (other[key] ?? null) === null,
+  );
+  const written = Object.entries(section)
+    .filter(([key, value]) => value !== null && key !== "finetuned" && !leftOut.includes(key))
+    .map(([key, value]): [string, unknown] => [
+      key,
+      SHARES.includes(key) && typeof value === "number" ? value.toFixed(6) : value,
+    ]);
   const { type, ...settings } = Object.fromEntries<unknown>(written);
   const kind = settings["rope_type"] ?? type ?? "default";
   const yarn = kind === "yarn" ? { beta_fast: 32, beta_slow: 1, truncate: true } : {};

@@ -1,4 +1,16 @@
-import { Generator, manualSeed, randn, scope, sum, mul, type Tensor, tensor } from "@fms-accel/tensor";
+import {
+  Generator,
+  manualSeed,
+  memoryStats,
+  mul,
+  noGrad,
+  randn,
+  resetPeakMemory,
+  scope,
+  sum,
+  type Tensor,
+  tensor,
+} from "@fms-accel/tensor";
 import { expectClose, relativeDifference } from "@fms-accel/test-utilities";
 import { describe, expect, it } from "vitest";
 
@@ -46,11 +58,20 @@ function run(attention: Attention, shape: Shape, options: CausalAttentionOptions
   });
 }
 
+/** The composed one with room for the scores of so many queries of each row and head at once. */
+function inBlocks(shape: Shape, rows: number): Attention {
+  const scores = rows * shape.batch * shape.heads * shape.keys;
+  return (q, k, v, options) => composedAttention(q, k, v, options, scores);
+}
+
 function expectSame(shape: Shape, options: CausalAttentionOptions): void {
-  const [ours, reference] = [run(causalAttention, shape, options), run(composedAttention, shape, options)];
-  for (const [index, name] of ["output", "gradient of q", "gradient of k", "gradient of v"].entries()) {
-    expectClose(ours[index]!, reference[index]!, { absolute: 2e-6, relative: 1e-5 }, name);
-    expect(relativeDifference(ours[index]!, reference[index]!)).toBeLessThan(1e-5);
+  const reference = run(composedAttention, shape, options);
+  for (const attention of [causalAttention, inBlocks(shape, 1), inBlocks(shape, 2)]) {
+    const ours = run(attention, shape, options);
+    for (const [index, name] of ["output", "gradient of q", "gradient of k", "gradient of v"].entries()) {
+      expectClose(ours[index]!, reference[index]!, { absolute: 2e-6, relative: 1e-5 }, name);
+      expect(relativeDifference(ours[index]!, reference[index]!)).toBeLessThan(1e-5);
+    }
   }
 }
 
@@ -97,6 +118,39 @@ describe("attention within sequences", () => {
   it("equals the composed one", () => {
     expectSame(shape, { scale: 0.4, querySegments: segments, keySegments: segments });
     expectSame(shape, { scale: 0.4, querySegments: segments, keySegments: segments, window: 2 });
+  });
+});
+
+describe("blocks of queries", () => {
+  it("drop the same weights in backward as in forward", () => {
+    const shape = SHAPES[0]!;
+    const { batch, heads, keyHeads, queries, keys, dim } = shape;
+    manualSeed(11);
+    scope(() => {
+      const v = randn([batch, keyHeads, keys, dim]);
+      v.requiresGrad = true;
+      const [q, k] = [randn([batch, heads, queries, dim]), randn([batch, keyHeads, keys, dim])];
+      const total = sum(inBlocks(shape, 2)(q, k, v, { scale: 0.4, dropout: 0.4 }));
+      total.backward();
+      // The output is linear in v: with other weights dropped in backward the two would differ.
+      const along = noGrad(() => sum(mul(v.grad!, v)).item());
+      expect(along).toBeCloseTo(total.item(), 4);
+      v.grad!.dispose();
+    });
+  });
+
+  it("are all of the scores that are held, for backward too", () => {
+    const length = 1024;
+    const heads = 2;
+    scope(() => {
+      const [q, k, v] = [1, 2, 3].map(() => randn([1, heads, length, 4])) as [Tensor, Tensor, Tensor];
+      q.requiresGrad = true;
+      const before = memoryStats().liveBytes;
+      resetPeakMemory();
+      sum(composedAttention(q, k, v, { scale: 0.5, dropout: 0.1 }, heads * length * 32)).backward();
+      expect(memoryStats().peakBytes - before).toBeLessThan(4 * heads * length * length);
+      q.grad!.dispose();
+    });
   });
 });
 

@@ -450,6 +450,22 @@ describe("loading", () => {
     expect(Buffer.compare(readFileSync(join(again, file)), readFileSync(join(directory, file)))).toBe(0);
   });
 
+  it("weights of an adapted embedding and the head tied to it come along", async () => {
+    const open = (): Promise<CausalLM> => base("llama3-rope");
+    const config = new LoraConfig({ r: 2, targetModules: ["embed_tokens", "lm_head"], ensureWeightTying: true });
+    const model = getPeftModel(await open(), config, { generator: new Generator(0) });
+    disturb(model);
+    const directory = newDirectory();
+    model.savePretrained(directory);
+    expect([...tensorsOf(directory).keys()]).toEqual(
+      expect.arrayContaining(
+        ["lm_head", "model.embed_tokens"].map((path) => `base_model.model.${path}.base_layer.weight`),
+      ),
+    );
+    const same = await PeftModel.fromPretrained(await open(), directory);
+    expect(logits(same)).toEqual(logits(model));
+  });
+
   it("a resized vocabulary is kept in both places of a tied weight", async () => {
     const directory = copyOf("llama-qv");
     const model = await base("llama3-rope");
