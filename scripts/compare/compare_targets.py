@@ -1,4 +1,5 @@
-"""Checks that LoRA configurations target the same modules as in PEFT, with the same ranks, over the module names of many models.
+"""Checks that LoRA configurations target the same modules as in PEFT, with the same ranks, over the module names of many models; and that
+every architecture has PEFT's default targets, or none.
 
     python scripts/compare/compare_targets.py [--cases 3000] [--seed 1] [MODEL_DIRECTORY ...]
 
@@ -16,6 +17,7 @@ from pathlib import Path
 import torch
 from peft import LoraConfig
 from peft.tuners.tuners_utils import _ExcludedModule, _find_minimal_target_modules, check_target_module_exists
+from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as DEFAULTS
 from peft.utils.other import get_pattern_key
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -84,9 +86,10 @@ def main() -> None:
     wrong = [case for case, found in zip(cases, ours["matched"]) if found != by_peft(names[case["model"]], case["config"])]
     condensed = [sorted(_find_minimal_target_modules(one["targets"], one["others"])) for one in lists]
     wrong += [one for one, found, expected in zip(lists, ours["minimal"], condensed) if found != expected]
+    wrong += [{kind: found} for kind, found in ours["defaults"].items() if found != DEFAULTS.get(kind)]
     for case in wrong[:5]:
         print(json.dumps(case))
-    print(f"{len(cases)} configurations over {len(names)} models and {len(lists)} condensed lists: {len(wrong)} differ")
+    print(f"{len(cases)} configurations over {len(names)} models and {len(lists)} condensed lists, defaults of {len(ours['defaults'])} architectures: {len(wrong)} differ")
     sys.exit(bool(wrong))
 
 

@@ -33,9 +33,16 @@ export {
   GraniteMoeForCausalLM,
   GraniteMoeModel,
   GraniteMoeMoE,
+  GraniteMoeParallelExperts,
+  GraniteMoeRouter,
   type GraniteMoeConfig,
 } from "./architectures/granitemoe.ts";
-export { GraniteMoeSharedForCausalLM, type GraniteMoeSharedConfig } from "./architectures/granitemoeshared.ts";
+export {
+  GraniteMoeSharedDecoderLayer,
+  GraniteMoeSharedForCausalLM,
+  GraniteMoeSharedMLP,
+  type GraniteMoeSharedConfig,
+} from "./architectures/granitemoeshared.ts";
 export {
   MixtralDecoderLayer,
   MixtralExpert,

@@ -17,6 +17,7 @@ const DEFAULT_TARGET_MODULES: ReadonlyMap<string, readonly string[]> = new Map([
   ["mixtral", ["q_proj", "v_proj"]],
   ["qwen2", ["q_proj", "v_proj"]],
   ["qwen3", ["q_proj", "v_proj"]],
+  ["stablelm", ["q_proj", "v_proj"]],
 ]);
 
 /** Whether PEFT has default targets for a model type. */
