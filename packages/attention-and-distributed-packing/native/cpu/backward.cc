@@ -17,17 +17,23 @@ template <class Step>
 void backward_block(const SequenceHead& head, const Score& score, const BackwardScratch& s,
                     int64_t chunk, int64_t key0, int64_t key1, int64_t row0, int64_t row1) {
   constexpr int kPair = Step::kPair;
-  const auto backward_one =
-      score.cap2 > 0 ? &backward_tile<Step, true> : &backward_tile<Step, false>;
+  const auto inner_tile =
+      score.cap2 > 0 ? &backward_tile<Step, true, false> : &backward_tile<Step, false, false>;
+  const auto border_tile =
+      score.cap2 > 0 ? &backward_tile<Step, true, true> : &backward_tile<Step, false, true>;
   for (int64_t key = key0; key < key1; key += kTileRows) {
     const int64_t at = key - chunk, last = smaller(key + kTileRows, head.length) - 1;
     float* slope_block = s.slope_block + (key - key0) / kPair * kRowBlock;
     const int64_t low = larger(0, head.rows_of(key).low - row0) / kTileColumns * kTileColumns;
     const int64_t high = smaller(row1, head.rows_of(last).high) - row0;
+    // Rows that see all keys.
+    const Band everyone{head.rows_of(key + kTileRows - 1).low - row0,
+                        key + kTileRows <= head.length ? head.rows_of(key).high - row0 : 0};
     for (int64_t t = 0; t < row1 - row0; t += kTileColumns) {
       if (t >= low && t < high) {
-        backward_one(head, score, s, s.k_across + at * s.units, s.v_across + at * s.units, key,
-                     slope_block, row0, t);
+        const bool is_inner = t >= everyone.low && t + kTileColumns <= everyone.high;
+        (is_inner ? inner_tile : border_tile)(head, score, s, s.k_across + at * s.units,
+                                              s.v_across + at * s.units, key, slope_block, row0, t);
       } else {  // nobody sees these keys, but the product for dq reads them
         for (int u = 0; u < kTileRows / kPair; ++u)
           for (int lane = 0; lane < kTileColumns; lane += kLanes)

@@ -62,17 +62,13 @@ struct BackwardScratch {
 // kTileRows keys from `key` on against kTileColumns query rows from row0 + t on: the tile of dP =
 // V dOut^T, then that of K Q^T and from it the weights P and dS = P * (dP - delta), which leave in
 // the layouts of the three other products. Scores are never in memory.
-template <class Step, bool HasCap>
+template <class Step, bool HasCap, bool IsBorder>
 void backward_tile(const SequenceHead& head, const Score& score, const BackwardScratch& s,
                    const float* k, const float* v, int64_t key, float* slope_block, int64_t row0,
                    int64_t t) {
   tile<Step, 2, 1, kTileRows>(s.units, v, s.g_across + t * s.units, [&](int i, int h, Floats x) {
     store_floats(s.dp + i * kTileColumns + h * kLanes, x);
   });
-  // Rows that see all keys.
-  const Band everyone{head.rows_of(key + kTileRows - 1).low,
-                      key + kTileRows <= head.length ? head.rows_of(key).high : 0};
-  const bool is_border = row0 + t < everyone.low || row0 + t + kTileColumns > everyone.high;
   Floats sums[kTileRows][2];
   multiply<Step, 2, 1, kTileRows>(s.units, k, s.q_across + t * s.units, sums);
   const Floats scale = broadcast(score.scale2);
@@ -89,12 +85,12 @@ void backward_tile(const SequenceHead& head, const Score& score, const BackwardS
                        load_floats(s.delta + t + h * kLanes);
         if constexpr (HasCap) {
           const Floats u = score.tanh(sums[i][h]);
-          weights[h] = exp2_of(u * broadcast(score.cap2) - lse2);
+          weights[h] = weight_of<Step>(u * broadcast(score.cap2) - lse2);
           slope = slope - slope * u * u;
         } else {
-          weights[h] = exp2_of(fused_multiply_add(sums[i][h], scale, broadcast(0) - lse2));
+          weights[h] = weight_of<Step>(fused_multiply_add(sums[i][h], scale, broadcast(0) - lse2));
         }
-        if (__builtin_expect(is_border, 0)) {
+        if constexpr (IsBorder) {
           const Band band = head.rows_of(key + i);
           const int64_t first = row0 + t + h * kLanes;
           weights[h] = keep_lanes(weights[h], band.low - first, band.high - first, broadcast(0));
@@ -103,14 +99,15 @@ void backward_tile(const SequenceHead& head, const Score& score, const BackwardS
         slopes[i - pair][h] = weights[h] * slope;
       }
       Step::store(s.weights + i * kStrip + t / Step::kPair, weights[0], weights[1]);
-      float* row = Step::kPair == 1 ? slope_block + i * kRowBlock + t
-                                    : s.slopes + i * kStrip + t / Step::kPair;
-      Step::store(row, slopes[i - pair][0], slopes[i - pair][1]);
+      if constexpr (Step::kPair == 1)
+        Step::store(slope_block + i * kRowBlock + t, slopes[i - pair][0], slopes[i - pair][1]);
     }
     if constexpr (Step::kPair == 2) {
-      for (int h = 0; h < 2; ++h)
-        store_words(slope_block + pair / 2 * kRowBlock + t + h * kLanes,
-                    Step::interleave(slopes[0][h], slopes[1][h]));
+      const Words even = Step::round(slopes[0][0], slopes[0][1]),
+                  odd = Step::round(slopes[1][0], slopes[1][1]);
+      store_words(s.slopes + pair * kStrip + t / 2, even);
+      store_words(s.slopes + (pair + 1) * kStrip + t / 2, odd);
+      Step::interleave(even, odd, slope_block + pair / 2 * kRowBlock + t);
     }
   }
 }

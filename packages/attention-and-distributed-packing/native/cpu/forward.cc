@@ -16,34 +16,39 @@ constexpr int64_t kStrip = kKeys + 16;
 
 struct ForwardScratch {
   int64_t units, columns;
-  float *q, *sums, *keys, *values, *scores, *weights, *peaks, *totals;
+  // Of a panel: its rows as left operand, their scores and then weights, and the weighted sums of
+  // values where one block has all keys.
+  float *query, *scores, *sums_here;
+  // Of a block of keys.
+  float *keys, *values;
+  // Of all rows: the weighted sums of values [row][columns], and a vector of statistics a panel.
+  float *sums, *peaks, *totals;
 
   ForwardScratch(Scratch& scratch, int64_t dim, int64_t rows, int pair)
       : units((dim + pair - 1) / pair), columns(round_up(dim, kLanes)) {
     const int64_t padded = round_up(rows, kTileRows), panels = padded / kTileRows;
-    q = scratch.take(padded * units + kLanes);
-    sums = scratch.take(padded * columns);
+    query = scratch.take(kTileRows * kOperandRow);
+    scores = scratch.take(kTileRows * kStrip);
+    sums_here = scratch.take(kTileRows * columns);
     keys = scratch.take(kKeys * units);
     values = scratch.take(kKeys / pair * round_up(dim, kTileColumns));
-    scores = scratch.take(kTileRows * kStrip);
-    weights = pair == 1 ? scores : scratch.take(kTileRows * kStrip);
-    // A vector for each panel of rows.
+    sums = scratch.take(padded * columns);
     peaks = scratch.take(panels * kLanes);
     totals = scratch.take(panels * kLanes);
   }
 };
 
 // Softmax of a strip of rows of `count` products (a multiple of kTileColumns) against their running
-// maxima; writes the weights as the rows of the next product. `shrink` gets the factors by which
-// what was summed so far must shrink.
+// maxima; the weights replace them, as the rows of the next product. `shrink` gets the factors by
+// which what was summed so far must shrink.
 template <class Step, bool HasCap>
-FMS_ACCEL_INLINE void softmax_strip(const Score& score, const float* dots, float* weights,
-                                    int64_t count, float* peaks, float* totals, float* shrink) {
+FMS_ACCEL_INLINE void softmax_strip(const Score& score, float* strip, int64_t count, float* peaks,
+                                    float* totals, float* shrink) {
   const Floats scale = broadcast(score.scale2);
   Floats rows[kLanes];
   for (int i = 0; i < kLanes; ++i) rows[i] = broadcast(0);
   for (int i = 0; i < kTileRows; ++i) {
-    const float* x = dots + i * kStrip;
+    const float* x = strip + i * kStrip;
     Floats low = load_floats(x), high = load_floats(x + kLanes);
     for (int64_t j = kTileColumns; j < count; j += kTileColumns) {
       low = maximum(low, load_floats(x + j));
@@ -60,18 +65,19 @@ FMS_ACCEL_INLINE void softmax_strip(const Score& score, const float* dots, float
   store_floats(shrink, factor);
   for (int i = 0; i < kLanes; ++i) rows[i] = broadcast(0);
   for (int i = 0; i < kTileRows; ++i) {
-    const float* x = dots + i * kStrip;
+    float* x = strip + i * kStrip;
     const Floats shift = broadcast(-peaks[i]);
     const auto weight = [&](int64_t j) {
       const Floats dot = load_floats(x + j);
-      return exp2_of(HasCap ? score.capped(dot) + shift : fused_multiply_add(dot, scale, shift));
+      return weight_of<Step>(HasCap ? score.capped(dot) + shift
+                                    : fused_multiply_add(dot, scale, shift));
     };
     Floats low = broadcast(0), high = broadcast(0);
     for (int64_t j = 0; j < count; j += kTileColumns) {
       const Floats first = weight(j), second = weight(j + kLanes);
       low = low + first;
       high = high + second;
-      Step::store(weights + i * kStrip + j / Step::kPair, first, second);
+      Step::store(x + j / Step::kPair, first, second);
     }
     rows[i] = low + high;
   }
@@ -79,65 +85,107 @@ FMS_ACCEL_INLINE void softmax_strip(const Score& score, const float* dots, float
   store_floats(totals, fused_multiply_add(load_floats(totals), factor, added));
 }
 
-// A panel of query rows from `row` on, the item's rows from `local` on, against the keys [low,
-// high) of the packed block that starts at key `block`. `low` is a multiple of kTileColumns.
-template <class Step>
-void forward_panel(const SequenceHead& head, const Score& score, const ForwardScratch& s,
-                   int64_t row, int64_t local, int64_t block, int64_t low, int64_t high) {
-  // Keys that all rows see.
-  const Band everyone{head.keys_of(row + kTileRows - 1).low, head.keys_of(row).high};
+// Scores of a tile that rows do not see, from row `row` and key `key` on.
+void hide(const SequenceHead& head, int64_t row, int64_t key, float masked, float* scores) {
   Band bands[kTileRows];
-  for (int i = 0; i < kTileRows; ++i) bands[i] = head.keys_of(row + i);
-  const float* q = s.q + local * s.units;
-  const Floats masked = broadcast(score.masked);
-  for (int64_t j = low; j < high; j += kTileColumns) {
-    const bool is_border = j < everyone.low || j + kTileColumns > everyone.high;
-    const auto store = [&](int i, int v, Floats x) {
-      if (__builtin_expect(is_border, 0)) {
-        const int64_t first = j + v * kLanes;
-        x = keep_lanes(x, bands[i].low - first, bands[i].high - first, masked);
-      }
-      store_floats(s.scores + i * kStrip + j - low + v * kLanes, x);
-    };
-    const float* panel = s.keys + (j - block) * s.units;
-    if (high - j > kLanes) {
-      tile<Step, 2, 1, kTileRows>(s.units, q, panel, store);
-    } else {
-      tile<Step, 1, 1, kTileRows>(s.units, q, panel, store);
-      for (int i = 0; i < kTileRows; ++i)
-        store_floats(s.scores + i * kStrip + j - low + kLanes, masked);
+  head.keys_of(row, bands);
+  for (int i = 0; i < kTileRows; ++i, scores += kStrip) {
+    const Band band = bands[i];
+    for (int v = 0; v < kTileColumns; v += kLanes) {
+      const int64_t first = key + v;
+      store_floats(scores + v, keep_lanes(load_floats(scores + v), band.low - first,
+                                          band.high - first, broadcast(masked)));
     }
   }
-  const int64_t panel = local / kTileRows * kLanes, count = round_up(high - low, kTileColumns);
-  alignas(64) float shrink[kLanes];
-  if (score.cap2 > 0)
-    softmax_strip<Step, true>(score, s.scores, s.weights, count, s.peaks + panel, s.totals + panel,
-                              shrink);
-  else
-    softmax_strip<Step, false>(score, s.scores, s.weights, count, s.peaks + panel, s.totals + panel,
-                               shrink);
-  const int64_t summed = (high - low + Step::kPair - 1) / Step::kPair;
-  product<Step, kStrip, 1>(
-      s.columns, summed, s.weights, s.values + (low - block) / Step::kPair * kTileColumns,
-      kKeys / Step::kPair * kTileColumns, [&](int i, int64_t c, Floats x) {
-        float* sum = s.sums + (local + i) * s.columns + c;
-        store_floats(sum, fused_multiply_add(load_floats(sum), broadcast(shrink[i]), x));
-      });
 }
 
-// out = sums / totals, lse = peak + ln total.
-void finish_rows(const SequenceHead& head, const QueryItem& item, const ForwardScratch& s) {
-  const Rows<float> lse = head.per_query(head.a.lse, 1);
+// out = sums / totals, lse = peak + ln total, of `rows` rows.
+void finish_panel(const SequenceHead& head, int64_t row, int64_t rows, const float* sums,
+                  int64_t columns, const float* peaks, const float* totals) {
+  const Floats total = load_floats(totals);
+  alignas(64) float inverse[kLanes], logs[kLanes];
+  store_floats(inverse, broadcast(1) / total);
+  store_floats(logs,
+               fused_multiply_add(load_floats(peaks), broadcast(0.693147181f), log_of(total)));
   with_element(head.a.out.dtype, [&](auto element) {
-    const auto out = head.queries<decltype(element)>(head.a.out);
-    for (int64_t r = 0; r < item.rows; ++r) {
-      const int64_t statistic = r / kTileRows * kLanes + r % kTileRows;
-      const float total = s.totals[statistic];
-      store_row(out[item.first_row + r], head.a.head_dim, s.sums + r * s.columns,
-                broadcast(1 / total));
-      *lse[item.first_row + r] = s.peaks[statistic] * 0.693147181f + __builtin_logf(total);
-    }
+    decltype(element)* out[kTileRows];
+    head.queries<decltype(element)>(head.a.out).addresses(row, out);
+    for (int64_t i = 0; i < rows; ++i)
+      store_row(out[i], head.a.head_dim, sums + i * columns, broadcast(inverse[i]));
   });
+  float* lse[kTileRows];
+  head.per_query(head.a.lse, 1).addresses(row, lse);
+  for (int64_t i = 0; i < rows; ++i) *lse[i] = logs[i];
+}
+
+// The panel's rows as left operand; those of the panel that follows are asked for.
+template <class Step>
+FMS_ACCEL_INLINE void take_queries(const SequenceHead& head, int64_t row, float* to) {
+  with_element(head.a.q.dtype, [&](auto element) {
+    using Element = const decltype(element);
+    const Rows<Element> queries = head.queries<Element>(head.a.q);
+    Element* rows[kTileRows];
+    queries.addresses(row, rows);
+    copy_rows<Step>(rows, head.a.head_dim, to);
+    prefetch_rows(queries, head.a.head_dim, row + kTileRows, kTileRows);
+  });
+}
+
+// A panel of query rows from `row` on, the item's rows from `local` on, against the packed block of
+// keys that starts at key `block`, of which it sees some.
+template <class Step>
+void forward_panel(const SequenceHead& head, const Score& score, const ForwardScratch& s,
+                   int64_t row, int64_t local, int64_t block) {
+  const Band front = head.keys_of(row), back = head.keys_of(row + kTileRows - 1);
+  const int64_t low = larger(block, front.low / kTileColumns * kTileColumns),
+                high = smaller(block + kKeys, back.high);
+  if (low >= high) return;
+  take_queries<Step>(head, row, s.query);
+  for (int64_t j = low; j < high; j += kTileColumns) {
+    float* scores = s.scores + j - low;
+    const auto store = [&](int i, int v, Floats x) {
+      store_floats(scores + i * kStrip + v * kLanes, x);
+    };
+    const float* panel = s.keys + (j - block) * s.units;
+    const bool is_whole = high - j > kLanes;
+    if (is_whole)
+      tile<Step, 2, kOperandRow, 1>(s.units, s.query, panel, store);
+    else
+      tile<Step, 1, kOperandRow, 1>(s.units, s.query, panel, store);
+    // Some rows do not see some of these keys.
+    if (!is_whole || j < back.low || j + kTileColumns > front.high)
+      hide(head, row, j, score.masked, scores);
+  }
+  const bool is_first = front.low >= block, is_last = back.high <= block + kKeys;
+  if (is_last) prefetch_queries(head, head.a.out, row, kTileRows);
+  const int64_t panel = local / kTileRows * kLanes, count = round_up(high - low, kTileColumns);
+  float *peaks = s.peaks + panel, *totals = s.totals + panel;
+  if (is_first) {
+    store_floats(peaks, broadcast(Score::kNothingYet));
+    store_floats(totals, broadcast(0));
+  }
+  alignas(64) float shrink[kLanes];
+  if (score.cap2 > 0)
+    softmax_strip<Step, true>(score, s.scores, count, peaks, totals, shrink);
+  else
+    softmax_strip<Step, false>(score, s.scores, count, peaks, totals, shrink);
+  float* sums = is_first && is_last ? s.sums_here : s.sums + local * s.columns;
+  const int64_t summed = (high - low + Step::kPair - 1) / Step::kPair;
+  const float* values = s.values + (low - block) / Step::kPair * kTileColumns;
+  constexpr int64_t kPanel = kKeys / Step::kPair * kTileColumns;
+  if (is_first) {
+    product<Step, kStrip, 1>(
+        s.columns, summed, s.scores, values, kPanel,
+        [&](int i, int64_t c, Floats x) { store_floats(sums + i * s.columns + c, x); });
+  } else {
+    product<Step, kStrip, 1>(
+        s.columns, summed, s.scores, values, kPanel, [&](int i, int64_t c, Floats x) {
+          float* sum = sums + i * s.columns + c;
+          store_floats(sum, fused_multiply_add(load_floats(sum), broadcast(shrink[i]), x));
+        });
+  }
+  if (is_last)
+    finish_panel(head, row, smaller(kTileRows, head.rows - row), sums, s.columns, peaks, totals);
 }
 
 template <class Step>
@@ -145,13 +193,6 @@ void forward_item(const Attention& a, const QueryItem& item, Scratch scratch) {
   const SequenceHead head(a, item.sequence, item.kv_head);
   const Score score(a);
   const ForwardScratch s(scratch, a.head_dim, item.rows, Step::kPair);
-  const int64_t padded = round_up(item.rows, kTileRows);
-  pack_queries_across<Step, kTileRows>(head, a.q, item.first_row, padded, s.q);
-  for (int64_t i = 0; i < padded * s.columns; ++i) s.sums[i] = 0;
-  for (int64_t i = 0; i < padded / kTileRows * kLanes; ++i) {
-    s.peaks[i] = Score::kNothingYet;
-    s.totals[i] = 0;
-  }
   const int64_t first = head.keys_of(item.first_row).low / kKeys * kKeys,
                 end = head.keys_of(item.first_row + item.rows - 1).high;
   for (int64_t block = first; block < end; block += kKeys) {
@@ -159,14 +200,9 @@ void forward_item(const Attention& a, const QueryItem& item, Scratch scratch) {
     const int64_t keys = round_up(smaller(kKeys, end - block), kTileColumns);
     pack_keys_across<Step, kTileColumns>(head, a.k, block, keys, s.keys);
     pack_keys_along<Step>(head, a.v, block, keys, s.values, kKeys / Step::kPair * kTileColumns);
-    for (int64_t local = 0; local < item.rows; local += kTileRows) {
-      const int64_t row = item.first_row + local;
-      const int64_t low = larger(block, head.keys_of(row).low / kTileColumns * kTileColumns),
-                    high = smaller(block + kKeys, head.keys_of(row + kTileRows - 1).high);
-      if (low < high) forward_panel<Step>(head, score, s, row, local, block, low, high);
-    }
+    for (int64_t local = 0; local < item.rows; local += kTileRows)
+      forward_panel<Step>(head, score, s, item.first_row + local, local, block);
   }
-  finish_rows(head, item, s);
 }
 
 }  // namespace

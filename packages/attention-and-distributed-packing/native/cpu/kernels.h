@@ -6,6 +6,8 @@
 
 namespace fms_accel {
 
+constexpr int64_t kMostHeadDim = 256;
+
 enum class DType : uint8_t { kFloat32, kBFloat16, kFloat16 };
 
 // [tokens, heads, head_dim]; the numbers of one head are contiguous, strides are in elements.

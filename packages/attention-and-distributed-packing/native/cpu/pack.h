@@ -15,8 +15,8 @@ FMS_ACCEL_INLINE void pack_across(const Rows<T>& rows, int64_t dim, int64_t firs
   for (int64_t r = first; r < first + count; r += Width, to += units * Width) {
     for (int w = 0; w < Width; w += kLanes) {
       const T* from[kLanes];
-      for (int i = 0; i < kLanes; ++i)
-        from[i] = w + i < Width && r + w + i < rows.count ? rows[r + w + i] : nullptr;
+      rows.addresses(r + w, from);
+      for (int i = Width - w; i < kLanes; ++i) from[i] = nullptr;
       for (int64_t u = 0; u < units; u += kLanes) {
         const int64_t left = dim - u * Step::kPair;
         Words x[kLanes];
@@ -32,6 +32,41 @@ FMS_ACCEL_INLINE void pack_across(const Rows<T>& rows, int64_t dim, int64_t firs
         for (int i = 0; i < kLanes && u + i < units; ++i)
           store_words(to + (u + i) * Width + w, x[i]);
       }
+    }
+  }
+}
+
+// kTileRows rows as the left operand of tiles, [row][kOperandRow]: as they lie in memory, so that
+// nothing is transposed.
+constexpr int64_t kOperandRow = kMostHeadDim + 16;  // rows must not fall into one set of the cache
+template <class Step, class T>
+FMS_ACCEL_INLINE void copy_rows(const T* const (&rows)[kTileRows], int64_t dim, float* to) {
+  constexpr int64_t kDepth = kLanes * Step::kPair;
+  for (int i = 0; i < kTileRows; ++i, to += kOperandRow) {
+    const T* row = rows[i];
+    float* units = to;
+    for (int64_t c = 0; c < dim; c += kDepth, units += kLanes) {
+      if (row == nullptr)
+        store_words(units, zero_words());
+      else if (dim - c >= kDepth)
+        store_words(units, Step::load(row + c));
+      else
+        store_words(units, Step::load(row + c, dim - c));
+    }
+  }
+}
+
+// Asks for the lines of rows that are used soon: they lie too far apart for the hardware to follow.
+template <class T>
+FMS_ACCEL_INLINE void prefetch_rows(const Rows<T>& rows, int64_t dim, int64_t first,
+                                    int64_t count) {
+  for (const int64_t end = smaller(first + count, rows.count); first < end; first += kTileRows) {
+    T* addresses[kTileRows];
+    rows.addresses(first, addresses);
+    for (int64_t i = 0; i < smaller(kTileRows, end - first); ++i) {
+      const char* row = reinterpret_cast<const char*>(addresses[i]);
+      for (int64_t byte = 0; byte < dim * static_cast<int64_t>(sizeof(T)); byte += 64)
+        __builtin_prefetch(row + byte);
     }
   }
 }
@@ -76,6 +111,12 @@ inline void pack_queries_across(const SequenceHead& head, const TokenTensor& x, 
   with_element(x.dtype, [&](auto element) {
     pack_across<Step, Width>(head.queries<const decltype(element)>(x), head.a.head_dim, first,
                              count, to);
+  });
+}
+inline void prefetch_queries(const SequenceHead& head, const TokenTensor& x, int64_t first,
+                             int64_t count) {
+  with_element(x.dtype, [&](auto element) {
+    prefetch_rows(head.queries<decltype(element)>(x), head.a.head_dim, first, count);
   });
 }
 template <class Step, int Width>

@@ -23,6 +23,24 @@ struct Rows {
     const uint32_t token = static_cast<uint32_t>(row) / static_cast<uint32_t>(group);
     return base + token * token_stride + (row - token * group) * head_stride;
   }
+  // Rows from `first` on, with one division for all of them; null past the end.
+  template <int n>
+  inline void addresses(int64_t first, T* (&to)[n]) const {
+    if (first >= count) {
+      for (int i = 0; i < n; ++i) to[i] = nullptr;
+      return;
+    }
+    const uint32_t token = static_cast<uint32_t>(first) / static_cast<uint32_t>(group);
+    int64_t member = first - token * group;
+    T* row = base + token * token_stride + member * head_stride;
+    const int64_t to_next_token = token_stride - (group - 1) * head_stride;
+    for (int i = 0; i < n; ++i) {
+      to[i] = first + i < count ? row : nullptr;
+      const bool is_last = ++member == group;
+      row += is_last ? to_next_token : head_stride;
+      if (is_last) member = 0;
+    }
+  }
 };
 
 class SequenceHead {
@@ -58,8 +76,21 @@ class SequenceHead {
 
   // The keys that a query row sees. Rows past the end see what the last one sees.
   Band keys_of(int64_t row) const {
-    const int64_t i = static_cast<uint32_t>(smaller(row, rows - 1)) / static_cast<uint32_t>(group);
-    return {larger(0, i - reach_ + 1), smaller(length, a.is_causal ? i + 1 : i + reach_)};
+    return keys_of_token(static_cast<uint32_t>(smaller(row, rows - 1)) /
+                         static_cast<uint32_t>(group));
+  }
+  // Of rows from `row` on.
+  template <int n>
+  void keys_of(int64_t row, Band (&bands)[n]) const {
+    int64_t token = static_cast<uint32_t>(smaller(row, rows - 1)) / static_cast<uint32_t>(group);
+    int64_t member = smaller(row, rows - 1) - token * group;
+    for (int i = 0; i < n; ++i) {
+      bands[i] = keys_of_token(token);
+      if (++member == group && token + 1 < length) {
+        member = 0;
+        ++token;
+      }
+    }
   }
   // The query rows that see a key; none past the end.
   Band rows_of(int64_t key) const {
@@ -69,6 +100,10 @@ class SequenceHead {
   }
 
  private:
+  Band keys_of_token(int64_t i) const {
+    return {larger(0, i - reach_ + 1), smaller(length, a.is_causal ? i + 1 : i + reach_)};
+  }
+
   const int64_t reach_;
 };
 

@@ -31,6 +31,10 @@ FMS_ACCEL_INLINE Floats times_power_of_two(Floats x, Floats n) {
   const Words exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
   return _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23)));
 }
+FMS_ACCEL_INLINE Floats exponent_of(Floats x) {
+  const Words exponent = _mm256_srli_epi32(_mm256_castps_si256(x), 23);
+  return _mm256_cvtepi32_ps(_mm256_sub_epi32(exponent, _mm256_set1_epi32(127)));
+}
 
 FMS_ACCEL_INLINE Floats keep_lanes(Floats x, int64_t first, int64_t end, Floats otherwise) {
   const Words lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);

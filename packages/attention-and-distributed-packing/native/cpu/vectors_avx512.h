@@ -28,6 +28,7 @@ FMS_ACCEL_INLINE Floats round_to_integer(Floats x) {
   return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 FMS_ACCEL_INLINE Floats times_power_of_two(Floats x, Floats n) { return _mm512_scalef_ps(x, n); }
+FMS_ACCEL_INLINE Floats exponent_of(Floats x) { return _mm512_getexp_ps(x); }
 
 FMS_ACCEL_INLINE Floats keep_lanes(Floats x, int64_t first, int64_t end, Floats otherwise) {
   const uint32_t below_end = (1u << clamp(end, 0, 16)) - 1,
@@ -146,8 +147,11 @@ struct PairStep {
   }
 
   // 32 lanes in memory order: as rows of the next product these are 16 ready pairs.
+  FMS_ACCEL_INLINE Words round(Floats low, Floats high) {
+    return (Words)_mm512_cvtne2ps_pbh(high, low);
+  }
   FMS_ACCEL_INLINE void store(float* p, Floats low, Floats high) {
-    _mm512_storeu_si512(p, (Words)_mm512_cvtne2ps_pbh(high, low));
+    store_words(p, round(low, high));
   }
 
   // Two rows of 32 numbers to 32 pairs, one of each row.
@@ -158,12 +162,6 @@ struct PairStep {
                 second = _mm512_add_epi16(first, _mm512_set1_epi16(16));
     _mm512_storeu_si512(to, _mm512_permutex2var_epi16(even, first, odd));
     _mm512_storeu_si512(to + 16, _mm512_permutex2var_epi16(even, second, odd));
-  }
-  // The same of 16 lanes that are still float32.
-  FMS_ACCEL_INLINE Words interleave(Floats even, Floats odd) {
-    const Words low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(even));
-    const Words high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(odd));
-    return _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
   }
 };
 #endif

@@ -46,6 +46,9 @@ FMS_ACCEL_INLINE Floats times_power_of_two(Floats x, Floats n) {
   const Words exponent = (Words)(n + broadcast(0x1.8p23f)) + 127;
   return x * (Floats)(exponent << 23);
 }
+FMS_ACCEL_INLINE Floats exponent_of(Floats x) {
+  return __builtin_convertvector((Integers)((Words)x >> 23) - 127, Floats);
+}
 
 FMS_ACCEL_INLINE Floats keep_lanes(Floats x, int64_t first, int64_t end, Floats otherwise) {
   const Integers lane = {0, 1, 2, 3};

@@ -11,7 +11,6 @@
 namespace fms_accel::ops {
 namespace {
 
-constexpr int64_t kMostHeadDim = 256;
 constexpr const char* kName = "variableLengthAttention";
 
 DType dtype_of(const TensorView& x, const char* what) {
@@ -165,20 +164,18 @@ AttentionResult variable_length_attention(const Engine& engine, const AttentionK
 
   const std::vector<Sequence> sequences =
       sequences_of(operands.cu_seqlens, tokens, a.heads / a.kv_heads);
-  const std::vector<QueryRange> ranges = split_queries(sequences, a, kernels, engine.num_threads());
+  const std::vector<QueryItem> items = split_queries(sequences, a, kernels, engine.num_threads());
   int64_t most_rows = 0;
-  for (const QueryRange& range : ranges) most_rows = std::max(most_rows, range.rows);
+  for (const QueryItem& item : items) most_rows = std::max(most_rows, item.rows);
   const size_t scratch_bytes = kernels.forward_scratch(a, most_rows);
   std::atomic<bool> has_memory{true};
-  engine.parallel_for(static_cast<int64_t>(ranges.size()) * a.kv_heads, [&](int64_t item,
-                                                                            int thread) {
-    const QueryRange& range = ranges[static_cast<size_t>(item / a.kv_heads)];
+  engine.parallel_for(static_cast<int64_t>(items.size()), [&](int64_t item, int thread) {
     void* scratch = engine.workspace(thread, scratch_bytes);
     if (scratch == nullptr) {
       has_memory = false;
       return;
     }
-    kernels.forward(a, {range.sequence, item % a.kv_heads, range.first_row, range.rows}, scratch);
+    kernels.forward(a, items[static_cast<size_t>(item)], scratch);
   });
   check_memory(has_memory);
   return result;
@@ -227,7 +224,7 @@ AttentionGradients variable_length_attention_gradients(const Engine& engine,
     kernels.output_dots(a, item * kTokens, std::min(tokens, (item + 1) * kTokens));
   });
 
-  const KeyRanges keys = split_keys(sequences, a, kernels, engine.num_threads());
+  const KeyItems keys = split_keys(sequences, a, kernels, engine.num_threads());
   // Sums are float32: those of float32 gradients in place.
   const bool is_narrow = a.q_gradient.dtype != DType::kFloat32;
   const NewTensor wide_sum(engine, kFloat32Type, {is_narrow ? tokens : 0, a.heads, a.head_dim});
@@ -235,21 +232,15 @@ AttentionGradients variable_length_attention_gradients(const Engine& engine,
   Turns turns(keys.turns);
   const size_t scratch_bytes = kernels.backward_scratch(a, keys.most_keys);
   std::atomic<bool> has_memory{true};
-  engine.parallel_for(
-      static_cast<int64_t>(keys.ranges.size()) * a.kv_heads, [&](int64_t item, int thread) {
-        const KeyRange& range = keys.ranges[static_cast<size_t>(item / a.kv_heads)];
-        const int64_t head = item % a.kv_heads;
-        void* scratch = has_memory ? engine.workspace(thread, scratch_bytes) : nullptr;
-        if (scratch == nullptr) {
-          has_memory = false;
-          turns.give_up();
-          return;
-        }
-        kernels.backward(a,
-                         {range.sequence, head, range.chunk, range.chunk_keys,
-                          range.first_turn + head * range.row_blocks},
-                         turns, scratch);
-      });
+  engine.parallel_for(static_cast<int64_t>(keys.items.size()), [&](int64_t item, int thread) {
+    void* scratch = has_memory ? engine.workspace(thread, scratch_bytes) : nullptr;
+    if (scratch == nullptr) {
+      has_memory = false;
+      turns.give_up();
+      return;
+    }
+    kernels.backward(a, keys.items[static_cast<size_t>(item)], turns, scratch);
+  });
   check_memory(has_memory);
   return gradients;
 }

@@ -1,6 +1,9 @@
 #include "ops/work_items.h"
 
 #include <algorithm>
+#include <functional>
+#include <initializer_list>
+#include <utility>
 
 namespace fms_accel::ops {
 namespace {
@@ -14,47 +17,47 @@ int64_t visible(const Attention& a, int64_t length, int64_t position) {
   return a.is_causal ? before : before + std::min(length - position - 1, reach - 1);
 }
 
-// Pairs of rows and keys, by the row in the middle.
-double pairs(const Attention& a, int64_t length, int64_t first_row, int64_t rows) {
-  const int64_t group = a.heads / a.kv_heads;
-  return static_cast<double>(rows) *
-         static_cast<double>(visible(a, length, (first_row + rows / 2) / group));
-}
+// An item of the first head, and its cost in pairs of rows and keys.
+template <class Item>
+struct Costed {
+  double cost;
+  Item item;
+};
+template <class Item>
+using Costs = std::vector<Costed<Item>>;
 
 // What packing one key costs, in pairs; measured at head dimensions 64 and 128.
-constexpr double kPackingCost = 40;
+constexpr double kPackingCost = 30;
 
-double cost_of(const Attention& a, const QueryRange& range) {
-  const int64_t group = a.heads / a.kv_heads, length = range.sequence.length;
-  const int64_t last = (range.first_row + range.rows - 1) / group;
-  const double keys = static_cast<double>(visible(a, length, last) + range.rows / group);
-  return pairs(a, length, range.first_row, range.rows) +
-         kPackingCost * std::min(keys, static_cast<double>(length));
+// Pairs by the row in the middle.
+double cost_of(const Attention& a, const QueryItem& item) {
+  const int64_t group = a.heads / a.kv_heads, length = item.sequence.length,
+                last = (item.first_row + item.rows - 1) / group,
+                keys = std::min(length, visible(a, length, last) + item.rows / group);
+  return static_cast<double>(item.rows) *
+             static_cast<double>(visible(a, length, (item.first_row + item.rows / 2) / group)) +
+         kPackingCost * static_cast<double>(keys);
 }
 
-std::vector<QueryRange> ranges_of(const std::vector<Sequence>& sequences, const Attention& a,
-                                  int64_t rows) {
-  std::vector<std::pair<double, QueryRange>> sorted;
+Costs<QueryItem> queries_of(const std::vector<Sequence>& sequences, const Attention& a,
+                            int64_t rows) {
+  Costs<QueryItem> result;
   for (const Sequence& sequence : sequences) {
     const int64_t all = sequence.length * (a.heads / a.kv_heads);
     for (int64_t row = 0; row < all; row += rows) {
-      const QueryRange range{sequence, row, std::min(rows, all - row)};
-      sorted.push_back({cost_of(a, range), range});
+      const QueryItem item{sequence, 0, row, std::min(rows, all - row)};
+      result.push_back({cost_of(a, item), item});
     }
   }
-  std::stable_sort(sorted.begin(), sorted.end(),
-                   [](const auto& x, const auto& y) { return x.first > y.first; });
-  std::vector<QueryRange> ranges;
-  for (const auto& [cost, range] : sorted) ranges.push_back(range);
-  return ranges;
+  return result;
 }
 
 // What packing the query rows once more costs a row, in pairs of backward.
 constexpr double kRowPackingCost = 16;
 
-double cost_of(const Attention& a, const KeyRange& range) {
-  const int64_t length = range.sequence.length, first = range.chunk * range.chunk_keys,
-                keys = std::min(range.chunk_keys, length - first);
+double cost_of(const Attention& a, const KeyItem& item) {
+  const int64_t length = item.sequence.length, first = item.chunk * item.chunk_keys,
+                keys = std::min(item.chunk_keys, length - first);
   // A key is seen by as many tokens as the mirrored token sees.
   const auto seen_by = [&](int64_t key) {
     return static_cast<double>(visible(a, length, length - 1 - key));
@@ -64,81 +67,123 @@ double cost_of(const Attention& a, const KeyRange& range) {
          (static_cast<double>(keys) * seen_by(first + keys / 2) + kRowPackingCost * seen_by(first));
 }
 
-KeyRanges ranges_of_keys(const std::vector<Sequence>& sequences, const Attention& a,
-                         const AttentionKernels& kernels, int64_t keys) {
+int64_t turns_of(const Sequence& sequence, const Attention& a, const AttentionKernels& kernels) {
+  const int64_t rows = sequence.length * (a.heads / a.kv_heads);
+  return (rows + kernels.row_block - 1) / kernels.row_block;
+}
+
+Costs<KeyItem> keys_of(const std::vector<Sequence>& sequences, const Attention& a,
+                       const AttentionKernels& kernels, int64_t keys) {
   constexpr int64_t kMostChunks = 8;
-  KeyRanges result;
-  std::vector<std::pair<std::pair<int64_t, double>, KeyRange>> sorted;
+  Costs<KeyItem> result;
+  int64_t first_turn = 0;
   for (const Sequence& sequence : sequences) {
-    const int64_t length = sequence.length, group = a.heads / a.kv_heads;
-    const int64_t share = std::max(keys, (length + kMostChunks - 1) / kMostChunks);
-    const int64_t row_blocks = (length * group + kernels.row_block - 1) / kernels.row_block;
-    KeyRange range{sequence, 0, round_up(share, kernels.key_granularity), result.turns, row_blocks};
-    for (; range.chunk * range.chunk_keys < length; ++range.chunk) {
-      sorted.push_back({{range.chunk, -cost_of(a, range)}, range});
-      const int64_t left = length - range.chunk * range.chunk_keys;
-      result.most_keys = std::max(result.most_keys, std::min(range.chunk_keys, left));
+    const int64_t share = std::max(keys, (sequence.length + kMostChunks - 1) / kMostChunks);
+    KeyItem item{sequence, 0, 0, round_up(share, kernels.key_granularity), first_turn};
+    // Falls, so that no chunk comes before a lower one.
+    double cost = cost_of(a, item);
+    for (; item.chunk * item.chunk_keys < sequence.length; ++item.chunk) {
+      cost = std::min(cost, cost_of(a, item));
+      result.push_back({cost, item});
     }
-    result.turns += row_blocks * a.kv_heads;
+    first_turn += turns_of(sequence, a, kernels) * a.kv_heads;
   }
-  std::stable_sort(sorted.begin(), sorted.end(),
-                   [](const auto& x, const auto& y) { return x.first < y.first; });
-  for (const auto& [key, range] : sorted) result.ranges.push_back(range);
   return result;
 }
 
-// When the last thread ends, where each takes the next item as soon as it is free.
-template <class Range>
-double makespan(const std::vector<Range>& ranges, const Attention& a, int threads) {
-  std::vector<double> ends(static_cast<size_t>(threads), 0.0);
-  for (const Range& range : ranges)
-    for (int64_t head = 0; head < a.kv_heads; ++head)
-      *std::min_element(ends.begin(), ends.end()) += cost_of(a, range);
+// The first `coarse_heads` heads are cut in one way, the others in a finer one.
+template <class Item>
+struct Split {
+  Costs<Item> coarse, fine;
+  int64_t coarse_heads;
+};
+
+// When the last thread ends, where each takes the longest item that is left as soon as it is free.
+template <class Item>
+double makespan(const Split<Item>& split, int64_t heads, int threads) {
+  std::vector<double> costs;
+  for (int64_t head = 0; head < heads; ++head)
+    for (const Costed<Item>& x : head < split.coarse_heads ? split.coarse : split.fine)
+      costs.push_back(x.cost);
+  std::sort(costs.begin(), costs.end(), std::greater<>());
+  std::vector<double> ends(static_cast<size_t>(threads), 0.0);  // a heap, the earliest at the front
+  for (const double cost : costs) {
+    std::pop_heap(ends.begin(), ends.end(), std::greater<>());
+    ends.back() += cost;
+    std::push_heap(ends.begin(), ends.end(), std::greater<>());
+  }
   return *std::max_element(ends.begin(), ends.end());
 }
 
-// With many items for each thread, their order alone is balance enough.
-bool is_plenty(size_t ranges, const Attention& a, int threads) {
-  return static_cast<int64_t>(ranges) * a.kv_heads >= 32 * static_cast<int64_t>(threads);
+// The items of the split that ends first. `cut(size)` gives the items of a head in ranges of that
+// size; sizes fall.
+template <class Item, class Cut>
+Costs<Item> balanced(const Cut& cut, std::initializer_list<int64_t> sizes, int64_t heads,
+                     int threads) {
+  constexpr double kGoodEnough = 1.01;
+  Split<Item> best{cut(*sizes.begin()), {}, heads};
+  // With many items for each thread, their order alone is balance enough.
+  const bool is_plenty =
+      static_cast<int64_t>(best.coarse.size()) * heads >= 16 * static_cast<int64_t>(threads);
+  if (threads > 1 && !is_plenty) {
+    double all = 0;
+    for (const Costed<Item>& x : best.coarse) all += x.cost * static_cast<double>(heads);
+    const double goal = kGoodEnough * all / threads;
+    const int64_t step = std::max<int64_t>(1, heads / 4);
+    double least = makespan(best, heads, threads);
+    for (const int64_t* size = sizes.begin() + 1; size < sizes.end() && least > goal; ++size) {
+      Split<Item> candidate{best.coarse, cut(*size), heads - step};
+      for (; candidate.coarse_heads >= 0 && least > goal; candidate.coarse_heads -= step) {
+        const double end = makespan(candidate, heads, threads);
+        if (end < least) {
+          least = end;
+          best = candidate;
+        }
+      }
+    }
+  }
+  Costs<Item> items;
+  for (int64_t head = 0; head < heads; ++head) {
+    for (Costed<Item> x : head < best.coarse_heads ? best.coarse : best.fine) {
+      x.item.kv_head = head;
+      items.push_back(x);
+    }
+  }
+  std::stable_sort(items.begin(), items.end(),
+                   [](const Costed<Item>& x, const Costed<Item>& y) { return x.cost > y.cost; });
+  return items;
 }
 
 }  // namespace
 
-std::vector<QueryRange> split_queries(const std::vector<Sequence>& sequences, const Attention& a,
-                                      const AttentionKernels& kernels, int threads) {
-  std::vector<QueryRange> best = ranges_of(sequences, a, kernels.most_rows);
-  if (threads == 1 || is_plenty(best.size(), a, threads)) return best;
-  double least = makespan(best, a, threads);
-  for (const int64_t rows : {1120, 560, 280}) {
-    std::vector<QueryRange> candidate =
-        ranges_of(sequences, a, round_up(rows, kernels.row_granularity));
-    const double end = makespan(candidate, a, threads);
-    const bool is_last = is_plenty(candidate.size(), a, threads);
-    if (end < least) {
-      least = end;
-      best = std::move(candidate);
-    }
-    if (is_last) break;
-  }
-  return best;
+std::vector<QueryItem> split_queries(const std::vector<Sequence>& sequences, const Attention& a,
+                                     const AttentionKernels& kernels, int threads) {
+  const auto cut = [&](int64_t rows) {
+    return queries_of(sequences, a,
+                      std::min(kernels.most_rows, round_up(rows, kernels.row_granularity)));
+  };
+  std::vector<QueryItem> items;
+  for (const auto& x :
+       balanced<QueryItem>(cut, {kernels.most_rows, 1680, 1120, 560, 280}, a.kv_heads, threads))
+    items.push_back(x.item);
+  return items;
 }
 
-KeyRanges split_keys(const std::vector<Sequence>& sequences, const Attention& a,
-                     const AttentionKernels& kernels, int threads) {
-  KeyRanges best = ranges_of_keys(sequences, a, kernels, 1120);
-  if (threads == 1 || is_plenty(best.ranges.size(), a, threads)) return best;
-  double least = makespan(best.ranges, a, threads);
-  for (const int64_t keys : {560, 336, 224}) {
-    KeyRanges candidate = ranges_of_keys(sequences, a, kernels, keys);
-    const double end = makespan(candidate.ranges, a, threads);
-    const bool is_last = is_plenty(candidate.ranges.size(), a, threads);
-    if (end < least) {
-      least = end;
-      best = std::move(candidate);
-    }
-    if (is_last) break;
+KeyItems split_keys(const std::vector<Sequence>& sequences, const Attention& a,
+                    const AttentionKernels& kernels, int threads) {
+  const auto cut = [&](int64_t keys) { return keys_of(sequences, a, kernels, keys); };
+  KeyItems result;
+  for (const auto& x :
+       balanced<KeyItem>(cut, {1120, 784, 560, 448, 336, 224, 112}, a.kv_heads, threads)) {
+    KeyItem item = x.item;
+    item.first_turn += item.kv_head * turns_of(item.sequence, a, kernels);
+    const int64_t left = item.sequence.length - item.chunk * item.chunk_keys;
+    result.most_keys = std::max(result.most_keys, std::min(item.chunk_keys, left));
+    result.items.push_back(item);
   }
-  return best;
+  for (const Sequence& sequence : sequences)
+    result.turns += turns_of(sequence, a, kernels) * a.kv_heads;
+  return result;
 }
 
 }  // namespace fms_accel::ops
