@@ -46,6 +46,7 @@ export const multipackAccelerationPlugin: AccelerationPlugin = definePlugin({
       path: PATH,
       values: [{ name: "num_processes", type: "integer", default: null, minimum: 1, help: "Has no effect here." }],
       help: "pack samples into batches of nearly equal token counts",
+      standsAlone: true,
     },
     {
       name: "packing_capacity",

@@ -23,6 +23,7 @@ export const paddingFreeAccelerationPlugin: AccelerationPlugin = definePlugin({
       name: "padding_free",
       path: PATH,
       help: "train on batches without padding; the only method is huggingface",
+      standsAlone: true,
       values: [
         {
           name: "method",

@@ -19,9 +19,7 @@ function train(data: string, out: string, killAt?: string): Promise<{ code: numb
     torch_dtype: "float32",
     peft_method: "lora",
     target_modules: "all-linear",
-    padding_free: "huggingface",
     packing_capacity: 24,
-    multipack: 1,
     gradient_accumulation_steps: 2,
     streaming_window: 9,
     learning_rate: 0.01,
@@ -32,7 +30,15 @@ function train(data: string, out: string, killAt?: string): Promise<{ code: numb
   const words = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, String(value)]);
   const child = spawn(
     process.execPath,
-    [program, "train", ...words, "--streaming", ...(killAt === undefined ? ["--resume_from_checkpoint", "true"] : [])],
+    [
+      program,
+      "train",
+      "--padding_free",
+      ...words,
+      "--multipack",
+      "--streaming",
+      ...(killAt === undefined ? ["--resume_from_checkpoint", "true"] : []),
+    ],
     { cwd: repository, env: { ...process.env, NO_COLOR: "1" }, stdio: ["ignore", "ignore", "pipe"] },
   );
   let notes = "";

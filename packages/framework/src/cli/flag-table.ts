@@ -5,6 +5,8 @@ export type FlagRow = Pick<ArgumentDefinition, "name" | "type" | "default"> &
   Partial<Pick<ArgumentDefinition, "help" | "choices" | "minimum" | "above" | "maximum" | "aliases">> & {
     /** What a shell offers as its value, where type and choices do not say it. */
     readonly offered?: readonly string[];
+    /** Whether a list flag may stand alone. */
+    readonly standsAlone?: boolean;
   };
 
 /** Rows under one heading of `--help`; without a heading they are accepted but not listed. */

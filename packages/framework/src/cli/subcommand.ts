@@ -23,7 +23,7 @@ export function normaliseWords(words: readonly string[], definition: CommandDefi
     const row = flag.startsWith("--") ? rows.get(flag.slice(2)) : undefined;
     if (row === undefined) continue;
     checkRepetition(row, flag, given);
-    if (arityOf(row) === "optional" || word !== flag) continue;
+    if (arityOf(row) === "optional" || row.standsAlone === true || word !== flag) continue;
     const value = normalised[at + 1] ?? "";
     if (value.startsWith("--") && rows.has(value.slice(2))) {
       throw new UsageError(
@@ -99,7 +99,7 @@ function valueNotation(row: FlagRow): string {
     case "optional":
       return row.type === "boolean" ? "[bool]" : "[value]";
     case "several":
-      return row.type === "integers" ? "<n...>" : "<name...>";
+      return row.standsAlone === true ? "[name...]" : row.type === "integers" ? "<n...>" : "<name...>";
     default:
       return row.type === "integer" || row.type === "number" ? "<n>" : row.type === "json" ? "<json>" : "<value>";
   }

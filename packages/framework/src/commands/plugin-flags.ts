@@ -26,7 +26,7 @@ export function pluginFlagGroups({ registrations, problems }: PluginDiscovery): 
   ];
 }
 
-function optionRow({ name, help, values }: PluginOption): FlagRow {
+function optionRow({ name, help, values, standsAlone = false }: PluginOption): FlagRow {
   const words = values.map((row) => {
     const allowed = row.choices === undefined ? row.name : `${row.name}: ${row.choices.join(" | ")}`;
     return row.default === null ? allowed : `${allowed} = ${JSON.stringify(row.default)}`;
@@ -36,6 +36,7 @@ function optionRow({ name, help, values }: PluginOption): FlagRow {
     type: "strings",
     default: null,
     help: words.length === 0 ? help : `${help} Values: ${words.join("; ")}.`,
+    standsAlone,
     offered: values[0]?.choices ?? (values[0]?.type === "boolean" ? ["True", "False"] : []),
   };
 }

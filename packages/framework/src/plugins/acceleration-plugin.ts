@@ -56,6 +56,8 @@ export interface PluginOption {
   /** The keys of the section. `default: null` means that the key is left out. */
   readonly values: readonly ArgumentDefinition[];
   readonly help: string;
+  /** Whether the flag alone is enough: all of its values then take their defaults. */
+  readonly standsAlone?: boolean;
   /** In place of `values`, where a word's meaning depends on the word. @throws an Error whose message completes "--flag: …" */
   readonly parse?: (words: readonly string[]) => Readonly<Record<string, unknown>>;
 }
