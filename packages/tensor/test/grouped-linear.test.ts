@@ -168,6 +168,18 @@ describe("grouped linear", () => {
     expect(bits([y, x.grad as Tensor])).toEqual(bits([expected, again.grad as Tensor]));
   });
 
+  test("rows that lie in columns: groups begin at addresses of every alignment", () => {
+    const counts = [3, 0, 5, 16];
+    const run = (op: typeof composed): string[] => {
+      const stored = randomTensor([16, 24], { seed: 5, dtype: "bfloat16", requiresGrad: true });
+      const weights = counts.map((_, seed) => randomTensor([8, 16], { seed, dtype: "bfloat16", requiresGrad: true }));
+      const y = op(transpose(stored, 0, 1), weights, counts);
+      y.backward(transpose(randomTensor([8, 24], { seed: 6, dtype: "bfloat16" }), 0, 1));
+      return bits([y, ...[stored, ...weights].map(({ grad }) => grad as Tensor)]);
+    };
+    expect(run(groupedLinear)).toEqual(run(composed));
+  });
+
   test("a dry run has the shapes", async () => {
     await dryRun(() => {
       const shapes = results(mixed, "float32", "stack").map(({ shape }) => shape);
