@@ -38,7 +38,7 @@ export interface MemoryEstimate {
   readonly shape: TrainingShape;
   /** Frozen weights that stay in the mapped checkpoint: part of `weights`, not of `peak`. */
   readonly mappedWeights: number;
-  /** `full`: of a micro-batch, if they were held at once. `held`: a chunk of them with its gradient, which is what there is at a time. */
+  /** `full`: of a micro-batch, if they were held at once. `held`: a chunk of them, in whose place its gradient comes. */
   readonly logits: { readonly full: number; readonly held: number };
   readonly machine: MachineMemory;
   /** As the arguments say, and the other way: with and without gradient checkpointing. */
@@ -117,7 +117,7 @@ function logitsBytes(
 ): MemoryEstimate["logits"] {
   const tokens = rows * width;
   const chunk = Math.min(tokens, rowsPerChunk(tokens, vocabSize));
-  return { full: tokens * vocabSize * itemSize, held: 2 * chunk * vocabSize * itemSize };
+  return { full: tokens * vocabSize * itemSize, held: chunk * vocabSize * itemSize };
 }
 
 /** dtype of the weights in a folder that has some; a file is a configuration alone. */

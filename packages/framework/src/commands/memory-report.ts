@@ -27,7 +27,7 @@ export function memoryTable(estimate: MemoryEstimate): string[] {
     bytes("resident, about", ({ resident }) => resident),
     row("fits", ({ fits }) => (fits ? "yes" : "no")),
     "",
-    `Logits of a batch would take ${formatBytes(logits.full)}; a chunk of them with its gradient, ${formatBytes(logits.held)}, is held at a time.`,
+    `Logits of a batch would take ${formatBytes(logits.full)}; a chunk of them, ${formatBytes(logits.held)}, is held at a time.`,
     `${ownerOf(machine)} ${formatBytes(machine.totalBytes)}, ${formatBytes(machine.availableBytes)} of it are free.`,
   ];
 }
