@@ -69,11 +69,12 @@ test("operands that are not all on the device are named", () => {
   expect(attend(to(q, "cpu"), q, q, cu)).toThrow(`expected k on q's device, cpu, found it on ${there}`);
 });
 
-// The error comes after the kernels have run.
+// The error comes after the kernels have run. No two of the sequences overlap: their blocks would write the same rows, and the detector of
+// races would speak first.
 test.each([
   [[-5, 6], "found -5 at 0"],
   [[0, 1_000_000, 6], "found 6 at 2"],
-  [[0, 5, -1_000_000, 6], "found -1000000 at 2"],
+  [[0, 5, -1_000_000], "found -1000000 at 2"],
   [[0, 4, 2_000_000_000], "found 2000000000 at 2"],
   [[6, 0], "found 6 at 0"],
 ])("bounds %j touch no other memory", (bounds, found) => {
