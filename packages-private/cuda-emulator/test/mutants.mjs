@@ -27,7 +27,7 @@ const MUTANTS = [
     "  __syncthreads();  // parts",
     "  // parts",
     0,
-    "cross-entropy",
+    "rms-norm",
   ],
   ["warp_join: half of the warp is left out", "reduction.h", "distance = 16;", "distance = 8;", 0, "softmax"],
   [
