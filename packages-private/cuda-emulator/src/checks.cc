@@ -1,6 +1,7 @@
 // The detector of data races and of accesses out of bounds. Kernels are compiled with
-// -fsanitize=thread, which calls a function at each load and store; the functions are these, not
-// those of the sanitizer's library.
+// -fsanitize=thread, which calls a function at each load and store, and -fsanitize=alignment, which
+// calls one where an address does not suit its type; the functions are these, not those of the
+// sanitizers' libraries.
 //
 // Bounds: an access must lie inside of a block of device memory, of the block's shared memory, or
 // on the thread's own stack; reads of constants and parameters on the host are let through.
@@ -238,6 +239,21 @@ void __tsan_read_range(void* data, size_t bytes) {
 void __tsan_write_range(void* data, size_t bytes) {
   cuda_emulator::access(cuda_emulator::current_thread(), data, bytes, true, false,
                         __builtin_return_address(0));
+}
+// What the compiler says of an address and its type.
+struct TypeMismatch {
+  const char* file;
+  uint32_t line, column;
+  const void* type;
+  uint8_t log_alignment, kind;
+};
+// A GPU refuses what most hosts allow: vectors that begin anywhere.
+__attribute__((visibility("default"))) void __ubsan_handle_type_mismatch_v1(
+    const TypeMismatch* access, const void*) {
+  if (!cuda_emulator::in_kernel()) return;
+  CUDA_EMULATOR_FAIL(std::string("access at ") + access->file + ":" + std::to_string(access->line) +
+                     ": the address is not aligned to " +
+                     std::to_string(1 << access->log_alignment) + " bytes");
 }
 void __tsan_func_entry(void*) {}
 void __tsan_func_exit() {}

@@ -163,6 +163,10 @@ void stage_refilled_while_read(int* out) {
   cuda_emulator::copy_async_wait(0);
   if (sum > 0) __trap();
 }
+void misaligned_vector(int* out) {
+  const uint4 four = *reinterpret_cast<const uint4*>(out + 1);
+  if (four.x + four.w != 0) __trap();
+}
 void shared_race(int* out) {
   SHARED(s, int[64]);
   s[tid()] = tid();
@@ -227,6 +231,7 @@ int main() {
   RUN(wrong_group_waited_for, 1, 8);
   RUN(misaligned_ldmatrix, 1, 32);
   RUN(uninitialised_shared, 1, 32);
+  RUN(misaligned_vector, 1, 32);
   RUN(shared_race, 1, 64);
   RUN(stage_refilled_while_read, 1, 8);
   RUN(shuffle_orders_no_memory, 1, 32);

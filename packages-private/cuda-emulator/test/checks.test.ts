@@ -31,7 +31,7 @@ function run(name: string, withChecks: boolean, environment: Record<string, stri
   const kernels = `${program}.o`;
   execFileSync(compiler, [
     ...flags,
-    ...(withChecks ? ["-fsanitize=thread"] : []),
+    ...(withChecks ? ["-fsanitize=thread", "-fsanitize=alignment"] : []),
     "-c",
     join(root, "test", "broken_kernels.cc"),
     "-o",
@@ -83,6 +83,7 @@ const RACES: Record<string, RegExp> = {
   race_of_blocks: /race on device memory: thread 0 writes .* of another block wrote/,
 };
 const OVERRUNS: Record<string, RegExp> = {
+  misaligned_vector: /access at .*broken_kernels\.cc:\d+: the address is not aligned to 16 bytes/,
   write_past_device_memory:
     /write of 4 bytes at broken_kernels\.cc:\d+ out of bounds: offset 4096 of a block of 4096 bytes/,
   read_past_device_memory: /read of 4 bytes at .* out of bounds: offset 4096/,

@@ -21,14 +21,7 @@ const MUTANTS = [
     0,
     "cross-entropy",
   ],
-  [
-    "block_join: no barrier after the read",
-    "reduction.h",
-    "  __syncthreads();  // parts",
-    "  // parts",
-    0,
-    "rms-norm",
-  ],
+  ["block_join: no barrier after the read", "reduction.h", "  __syncthreads();  // parts", "  // parts", 0, "rms-norm"],
   ["warp_join: half of the warp is left out", "reduction.h", "distance = 16;", "distance = 8;", 0, "softmax"],
   [
     "cross entropy: the end of a row is overrun",

@@ -86,7 +86,7 @@ function(emulate_cuda TARGET VARIANT)
   # Kernels read memory as other types, as nvcc lets them.
   target_compile_options(${TARGET} PRIVATE -O2 -fno-strict-aliasing -fno-threadsafe-statics -Wno-unknown-pragmas)
   if(VARIANT STREQUAL "checked")
-    # The compiler reports every access of the kernels; the emulator takes the place of the sanitizer's library.
-    target_compile_options(${TARGET} PRIVATE -fsanitize=thread -g1)
+    # The compiler reports every access of the kernels, and each that is not aligned; the emulator takes the place of the sanitizers' libraries.
+    target_compile_options(${TARGET} PRIVATE -fsanitize=thread -fsanitize=alignment -g1)
   endif()
 endfunction()

@@ -40,6 +40,20 @@ test("parameters without a gradient are skipped; none at all have norm 0", () =>
   expect(clipGradNorm([new Parameter(zeros([2]))], 1)).toBe(0);
 });
 
+test("more tensors than a GPU takes at once", () => {
+  const gradients = Array.from({ length: 90 }, (_, i) =>
+    Array.from({ length: 1 + ((i * 37) % 300) }, (_, j) => (i + j) % 7),
+  );
+  const norm = Math.sqrt(gradients.flat().reduce((sum, value) => sum + value * value, 0));
+  const params = gradients.map((values) => withGradient(tensor(values)));
+  expectClose([clipGradNorm(params, norm / 2)], [norm], { relative: 1e-6 });
+  expectClose(
+    params.flatMap(({ grad }) => grad?.toArray() ?? []),
+    gradients.flat().map((value) => value / 2),
+    { relative: 1e-6 },
+  );
+});
+
 test("an infinite limit changes nothing", () => {
   const param = withGradient(tensor([3e30, 4e30]));
   expect(clipGradNorm([param], Infinity)).toBe(Math.fround(5e30));
