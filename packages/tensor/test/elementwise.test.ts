@@ -34,6 +34,7 @@ import {
   rsqrt,
   sigmoid,
   silu,
+  slice,
   sin,
   sqrt,
   square,
@@ -440,5 +441,15 @@ test("longer than one run of the kernels, with odd ends", () => {
       x.data.map((value) => 2 * Math.fround(value)),
       {},
     );
+  }
+});
+
+test.each(["float32", "bfloat16"] as const)("%s views that begin anywhere", (dtype) => {
+  const values = Array.from({ length: 83 }, (_, i) => i - 40);
+  const whole = tensor(values, { dtype });
+  for (const begin of [1, 2, 3, 4, 7]) {
+    const view = slice(whole, 0, begin, 83);
+    expect(neg(view).toArray()).toEqual(values.slice(begin).map((value) => 0 - value));
+    expect(add(view, view).toArray()).toEqual(values.slice(begin).map((value) => 2 * value));
   }
 });
