@@ -449,7 +449,7 @@ test.each(["float32", "bfloat16"] as const)("%s views that begin anywhere", (dty
   const whole = tensor(values, { dtype });
   for (const begin of [1, 2, 3, 4, 7]) {
     const view = slice(whole, 0, begin, 83);
-    expect(neg(view).toArray()).toEqual(values.slice(begin).map((value) => 0 - value));
+    expect(neg(view).toArray()).toEqual(values.slice(begin).map((value) => -value));
     expect(add(view, view).toArray()).toEqual(values.slice(begin).map((value) => 2 * value));
   }
 });
