@@ -7,9 +7,8 @@ namespace fms_accel::cuda {
 namespace {
 
 constexpr const char* kProblem =
-    "this build has no CUDA: install nvcc 12.8 or newer (on PATH, in CUDA_HOME, or by pip) and "
-    "build "
-    "again with `npm run build:native`";
+    "this build has no CUDA: install nvcc 13 (on PATH, in CUDA_HOME, or by pip) and build again "
+    "with `npm run build:native`";
 
 [[noreturn]] void refuse() { fail("device cuda is not available: ", kProblem); }
 
